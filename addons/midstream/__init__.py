@@ -1,0 +1,15 @@
+"""midstream's library: pure but for `relay/`, `store.py` and `cli/`; never imports mitmproxy.
+
+In reading order, each importing only what stands above it:
+
+wire/           bytes ⇄ frames: SSE, NDJSON, a growing JSON array, AWS event-stream, content encodings
+events.py       the vocabulary: what frames mean
+providers.py    which host is whose
+dialects/       frames ⇄ events: one provider API a file; answer.py joins wire and dialect for one answer
+observation.py  events and a clock → one stream's record
+tokens.py       tiktoken, offline; prices.py: what it cost
+recording.py    a stream with its chunk edges and pauses, as a file
+store.py        the only file that opens SQLite
+relay/          I/O: the provider that replays recordings
+cli/            the `midstream` command
+"""

@@ -1,0 +1,99 @@
+"""What a dialect is: data first, then a few small functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from midstream.events import Event, Failure
+from midstream.wire import Frame
+from midstream.wire.json_text import Json, as_dict, as_str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What a request says of the answer to come.
+
+    model: as asked for; from the URL where the dialect has it there.
+    stream: whether a streamed answer was asked for.
+    """
+
+    model: str = ""
+    stream: bool = False
+
+
+class Decoder(Protocol):
+    """Frames of one streamed answer → events. Never raises, whatever the frames hold."""
+
+    def feed(self, frame: Frame) -> list[Event]:
+        """Return what this frame means, at least one event ([OPAQUE] or [Malformed] if nothing else)."""
+        ...
+
+    def close(self) -> list[Event]:
+        """The body has ended: return what that means. [] after a whole answer; [END] where an end of the body is a
+        rightful end (all choices finished, only the terminal event is missing); else [Failure(type="truncated")]."""
+        ...
+
+
+class SessionDecoder(Protocol):
+    """Messages of one WebSocket session → events. One session carries many answers: each begins at Asked or Start and
+    ends at End or Failure."""
+
+    def feed(self, frame: Frame, *, from_client: bool) -> list[Event]:
+        """Return what this message means, at least one event."""
+        ...
+
+
+def read_error(status: int, body: Any) -> Failure:
+    """The shapes that nearly all providers share: {"error": {message, type, code}}, {"error": "text"}, {"message": …}."""
+    if isinstance(body, list) and body:  # Gemini without alt=sse wraps its error in an array
+        body = body[0]
+    error = as_dict(body).get("error", body)
+    if isinstance(error, str):
+        return Failure(error, status=status, raw=body)
+    fields = as_dict(error)
+    message = as_str(fields.get("message")) or as_str(fields.get("detail")) or as_str(fields.get("Message"))
+    code = fields.get("code")
+    return Failure(
+        message or f"HTTP {status}",
+        type=as_str(fields.get("type")) or as_str(fields.get("status")),
+        code=str(code) if isinstance(code, str | int) else "",
+        status=status,
+        raw=error,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One provider API.
+
+    name: the `dialect` column.
+    paths: matched (re.search) against the request path without its query; the first dialect in DIALECTS to match wins.
+    body_keys: keys that the JSON body must have, every one, to be this dialect's on a host nobody here knows.
+    read_request: (path, JSON body) → facts. The body is {} when it is no JSON object.
+    decoder: a new decoder for one streamed answer. None: WebSocket only.
+    session: a new decoder for one WebSocket session. None: HTTP only. WebSocket paths are `websocket_paths`.
+    read_answer: a whole, not streamed, answer (parsed JSON) → events, END included.
+    prompt: the JSON body → the texts that a tokenizer should count as input: one string a message or part, in order.
+    read_error: (HTTP status, parsed JSON or text) → Failure.
+    finish_reasons: the provider's word → OpenAI's (`stop`, `length`, `tool_calls`, `content_filter`).
+    object_lines: a body that begins with `{` is JSON lines, each for the decoder (Ollama), not one whole answer.
+    """
+
+    name: str
+    paths: tuple[re.Pattern[str], ...] = ()
+    websocket_paths: tuple[re.Pattern[str], ...] = ()
+    body_keys: frozenset[str] = frozenset()
+    read_request: Callable[[str, Json], RequestFacts]
+    decoder: Callable[[], Decoder] | None = None
+    session: Callable[[], SessionDecoder] | None = None
+    read_answer: Callable[[Any], list[Event]]
+    prompt: Callable[[Json], list[str]]
+    read_error: Callable[[int, Any], Failure] = read_error
+    finish_reasons: Mapping[str, str] = field(default_factory=dict)
+    object_lines: bool = False
+
+
+TRUNCATED = Failure("the stream ended before its terminal event", type="truncated")
