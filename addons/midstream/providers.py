@@ -89,6 +89,80 @@ PROVIDERS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ChatApi:
+    """Where a provider takes chats.
+
+    dialect: what all its models answer there. base_url: what the provider's own SDK takes for one, so that `/v1` is in it
+    exactly where the dialect's paths lack it; "" where it differs by account or region.
+    """
+
+    dialect: str
+    base_url: str = ""
+
+
+CHAT_APIS = {
+    "openai": ChatApi("openai_chat", "https://api.openai.com/v1"),
+    "azure": ChatApi("openai_chat"),
+    "anthropic": ChatApi("anthropic_messages", "https://api.anthropic.com"),
+    "gemini": ChatApi("gemini", "https://generativelanguage.googleapis.com"),
+    "vertex": ChatApi("gemini"),
+    "bedrock": ChatApi("bedrock_converse"),
+    "cohere": ChatApi("cohere", "https://api.cohere.com"),
+    "mistral": ChatApi("openai_chat", "https://api.mistral.ai/v1"),
+    "groq": ChatApi("openai_chat", "https://api.groq.com/openai/v1"),
+    "deepseek": ChatApi("openai_chat", "https://api.deepseek.com/v1"),
+    "xai": ChatApi("openai_chat", "https://api.x.ai/v1"),
+    "openrouter": ChatApi("openai_chat", "https://openrouter.ai/api/v1"),
+    "together": ChatApi("openai_chat", "https://api.together.xyz/v1"),
+    "fireworks": ChatApi("openai_chat", "https://api.fireworks.ai/inference/v1"),
+    "perplexity": ChatApi("openai_chat", "https://api.perplexity.ai"),
+    "cerebras": ChatApi("openai_chat", "https://api.cerebras.ai/v1"),
+    "moonshot": ChatApi("openai_chat", "https://api.moonshot.ai/v1"),
+    "zai": ChatApi("openai_chat", "https://api.z.ai/api/paas/v4"),
+    "huggingface": ChatApi("openai_chat", "https://router.huggingface.co/v1"),
+    "github-models": ChatApi("openai_chat", "https://models.github.ai/inference"),
+    "ollama": ChatApi("ollama", "http://localhost:11434"),
+    "venice": ChatApi("openai_chat", "https://api.venice.ai/api/v1"),
+    "vercel-gateway": ChatApi("openai_chat", "https://ai-gateway.vercel.sh/v1"),
+    "nvidia": ChatApi("openai_chat", "https://integrate.api.nvidia.com/v1"),
+    "minimax": ChatApi("openai_chat", "https://api.minimax.io/v1"),
+    "sambanova": ChatApi("openai_chat", "https://api.sambanova.ai/v1"),
+    "hyperbolic": ChatApi("openai_chat", "https://api.hyperbolic.xyz/v1"),
+    "deepinfra": ChatApi("openai_chat", "https://api.deepinfra.com/v1/openai"),
+}
+"""By provider; who is missing here must be configured with a dialect and a base_url before a chat can be sent there."""
+
+MODELS = (
+    ("gpt-oss*", ""),  # open weights: many serve them, OpenAI does not
+    ("gpt-*", "openai"),
+    ("ft:gpt-*", "openai"),
+    ("chatgpt-*", "openai"),
+    ("o[134]", "openai"),
+    ("o[134]-*", "openai"),
+    ("claude-*", "anthropic"),
+    ("gemini-*", "gemini"),
+    ("models/gemini-*", "gemini"),
+    ("mistral-*", "mistral"),
+    ("ministral-*", "mistral"),
+    ("magistral-*", "mistral"),
+    ("codestral-*", "mistral"),
+    ("devstral-*", "mistral"),
+    ("pixtral-*", "mistral"),
+    ("open-mistral-*", "mistral"),
+    ("open-mixtral-*", "mistral"),
+    ("deepseek-chat", "deepseek"),
+    ("deepseek-reasoner", "deepseek"),
+    ("grok-*", "xai"),
+    ("command-*", "cohere"),
+    ("c4ai-aya-*", "cohere"),
+    ("sonar*", "perplexity"),
+    ("kimi-*", "moonshot"),
+    ("moonshot-v1-*", "moonshot"),
+)
+"""Names by which everybody knows whose model it is, the first that matches; "" is nobody's in particular."""
+
+
 @lru_cache(maxsize=1024)
 def provider_of(host: str) -> Provider | None:
     """Return the known provider of a host name, or None."""
@@ -97,3 +171,8 @@ def provider_of(host: str) -> Provider | None:
         if any(fnmatchcase(host, glob) for glob in provider.hosts):
             return provider
     return None
+
+
+def provider_of_model(model: str) -> str:
+    """Return the name of the provider whose model this evidently is, or ""."""
+    return next((name for glob, name in MODELS if fnmatchcase(model, glob)), "")

@@ -17,6 +17,15 @@ from midstream.wire.sse import SseDecoder
 ERROR_LIMIT = 256 * 1024
 """Bytes of an HTTP error's body that are kept to be read; providers' errors are a few hundred."""
 
+START_LIMIT = 1024
+"""Bytes of white space that may come before the byte that tells the framing."""
+BOM = b"\xef\xbb\xbf"
+LINES_TYPES = frozenset(
+    ("application/x-ndjson", "application/jsonl", "application/jsonlines", "application/stream+json")
+)
+SSE_STARTS = frozenset((b":", b"d", b"e", b"i", b"r"))
+"""What an SSE body may begin with: a comment, or a field's name (data, event, id, retry)."""
+
 
 class AnswerDecoder:
     """Incremental: `feed` the body's bytes, `close` at its end; never raises.
@@ -25,85 +34,84 @@ class AnswerDecoder:
     content type decides only what the first byte leaves open.
     """
 
-    def __init__(self, dialect: Dialect, *, status: int = 200, content_type: str = "", content_encoding: str = "") -> None:
+    def __init__(
+        self, dialect: Dialect, *, status: int = 200, content_type: str = "", content_encoding: str = ""
+    ) -> None:
         self._dialect = dialect
         self._status = status
         self._content_type = content_type.partition(";")[0].strip().lower()
         self._content = ContentDecoder(content_encoding)
-        self._framing: FrameDecoder | None = None
-        self._decoder: Decoder | None = None
+        self._start = b""
+        self._chosen: tuple[FrameDecoder, Decoder] | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what these bytes, as they were on the wire, complete."""
         plain = self._content.feed(data)
-        events = self._content_damage()
-        if plain:
-            events += self._plain(plain)
-        return events
+        if self._content.damaged:
+            return self._content_damage() + self._plain(plain)
+        return self._plain(plain)
 
     def close(self) -> list[Event]:
         """The body has ended: return what its end completes, [Failure(type="truncated")] included if it came too early."""
-        rest = self._content.close()
-        events = self._plain(rest) if rest else []
-        events += self._content_damage()
-        if self._framing is None:
-            self._choose(b"")
-        assert self._framing is not None
-        assert self._decoder is not None
-        events += self._frames(self._framing.close())
-        return events + self._decoder.close()
+        events = self._plain(self._content.close()) + self._content_damage()
+        framing, decoder = self._chosen or self._choose()
+        return events + _decode(framing.close(), decoder) + decoder.close()
 
     def _plain(self, data: bytes) -> list[Event]:
-        if self._framing is None:
-            self._choose(data)
-            assert self._framing is not None
-        return self._frames(self._framing.feed(data))
-
-    def _frames(self, frames: list[Frame | Damage]) -> list[Event]:
-        assert self._decoder is not None
-        events: list[Event] = []
-        for frame in frames:
-            match frame:
-                case Frame():
-                    events += self._decoder.feed(frame)
-                case Damage():
-                    events.append(Malformed(frame.reason))
-                case _:
-                    assert_never(frame)
-        return events
+        if self._chosen is None:
+            self._start += data
+            if not _is_telling(self._start):
+                return []
+            self._chosen = self._choose()
+            data, self._start = self._start, b""
+        framing, decoder = self._chosen
+        return _decode(framing.feed(data), decoder)
 
     def _content_damage(self) -> list[Event]:
         return [Malformed(reason) for reason in self._content.take_damage()]
 
-    def _choose(self, start: bytes) -> None:
+    def _choose(self) -> tuple[FrameDecoder, Decoder]:
+        dialect = self._dialect
         if self._status >= 400:
-            self._framing, self._decoder = _Whole(ERROR_LIMIT), _ErrorReader(self._dialect, self._status)
-            return
-        framing = _framing_of(start, self._content_type, object_lines=self._dialect.object_lines)
-        if framing is None or self._dialect.decoder is None:
-            self._framing, self._decoder = _Whole(FRAME_LIMIT), _AnswerReader(self._dialect)
-        else:
-            self._framing, self._decoder = framing, self._dialect.decoder()
+            return _Whole(ERROR_LIMIT), _ErrorReader(dialect, self._status)
+        framing = _framing_of(self._start, self._content_type, object_lines=dialect.object_lines)
+        if framing is None or dialect.decoder is None:
+            return _Whole(FRAME_LIMIT), _AnswerReader(dialect)
+        return framing, dialect.decoder()
+
+
+def _decode(frames: list[Frame | Damage], decoder: Decoder) -> list[Event]:
+    events: list[Event] = []
+    for frame in frames:
+        match frame:
+            case Frame():
+                events += decoder.feed(frame)
+            case Damage():
+                events.append(Malformed(frame.reason))
+            case _:
+                assert_never(frame)
+    return events
+
+
+def _is_telling(start: bytes) -> bool:
+    """Whether these first bytes hold one that tells the framing: not only a BOM, or a piece of it, and white space."""
+    if len(start) >= START_LIMIT:
+        return True
+    return not BOM.startswith(start) and bool(start.removeprefix(BOM).strip())
 
 
 def _framing_of(start: bytes, content_type: str, *, object_lines: bool) -> FrameDecoder | None:
     """Choose by the first byte; None: one whole JSON answer."""
-    first = start.lstrip()[:1]
+    first = start.removeprefix(BOM).lstrip()[:1]
     if first == b"[":
         return JsonArrayDecoder()
     if first == b"{":
-        lines = object_lines or content_type in ("application/x-ndjson", "application/jsonl", "application/jsonlines")
-        return NdjsonDecoder() if lines else None
+        return NdjsonDecoder() if object_lines or content_type in LINES_TYPES else None
     if first == b"\0" or content_type == "application/vnd.amazon.eventstream":
         return EventStreamDecoder()
-    if content_type == "application/json" and not _looks_like_sse(start):
+    if content_type == "application/json" and first not in SSE_STARTS:
         return None
     return SseDecoder()
-
-
-def _looks_like_sse(start: bytes) -> bool:
-    head = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:8]
-    return head.startswith((b":", b"data", b"event", b"id:", b"retry")) or b"data:".startswith(head[:5])
 
 
 class _Whole:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from midstream.conversation import Conversation, Written
 from midstream.events import Event, Failure
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_str
@@ -66,6 +67,30 @@ def read_error(status: int, body: Any) -> Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOptions:
+    """What an encoder writes where the events do not say it.
+
+    id, model: used until (and unless) a Start event names the provider's own; an id of another dialect's shape is replaced by
+    one of this dialect's. created: Unix seconds. include_usage: whether usage was asked for (OpenAI chat alone cares).
+    """
+
+    id: str
+    model: str
+    created: int
+    include_usage: bool = True
+
+
+class Encoder(Protocol):
+    """Events of one answer → frames that a client of this dialect expects: one valid lifecycle, from first frame to last,
+    whatever dialect the events came from."""
+
+    def feed(self, event: Event) -> list[Frame]:
+        """Return the frames that say this event; none where it needs none. END closes what is open and writes the terminal
+        frames; a Failure writes the frame that makes the dialect's SDK raise, and nothing may follow it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One provider API.
 
@@ -79,6 +104,11 @@ class Dialect:
     prompt: the JSON body → the texts that a tokenizer should count as input: one string a message or part, in order.
     read_error: (HTTP status, parsed JSON or text) → Failure.
     finish_reasons: the provider's word → OpenAI's (`stop`, `length`, `tool_calls`, `content_filter`).
+    read_conversation: (path, JSON body) → the request in no provider's words. Raises ValueError naming the field that is wrong.
+    write_request: the reverse, for a target of this dialect. Raises Inexpressible.
+    encoder: a new encoder for one streamed answer to a client of this dialect.
+    write_answer: the events of a whole answer → its JSON.
+    write_error: a failure → the JSON body of an HTTP error, as this dialect's SDK reads it.
     object_lines: a body that begins with `{` is JSON lines, each for the decoder (Ollama), not one whole answer.
     """
 
@@ -94,6 +124,11 @@ class Dialect:
     read_error: Callable[[int, Any], Failure] = read_error
     finish_reasons: Mapping[str, str] = field(default_factory=dict)
     object_lines: bool = False
+    read_conversation: Callable[[str, Json], Conversation] | None = None
+    write_request: Callable[[Conversation], Written] | None = None
+    encoder: Callable[[AnswerOptions], Encoder] | None = None
+    write_answer: Callable[[Sequence[Event], AnswerOptions], Json] | None = None
+    write_error: Callable[[Failure], Json] | None = None
 
 
 TRUNCATED = Failure("the stream ended before its terminal event", type="truncated")

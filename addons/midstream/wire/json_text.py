@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import from_json
@@ -12,22 +13,38 @@ type Json = dict[str, Any]
 EMPTY: Json = {}
 
 
+DEPTH_LIMIT = 200
+"""How deep JSON may be nested: pydantic-core's own limit, and far below what overflows a stack when the value is walked."""
+
+
 def parse_json(text: bytes | str) -> Any:
-    """Parse, or raise ValueError (nesting that would overflow the stack included).
+    """Parse, or raise ValueError (nesting over DEPTH_LIMIT included).
 
     pydantic-core refuses lone surrogates (`"\\ud83d"`), which providers do send when they cut an emoji: json takes those.
     """
     try:
         return from_json(text)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a str that itself holds a lone surrogate
         return _parse_slowly(text)
 
 
 def _parse_slowly(text: bytes | str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
+    level = [value]
+    for _ in range(DEPTH_LIMIT + 1):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return value
+    raise ValueError("JSON nested too deeply")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def as_dict(value: Any) -> Json:
@@ -57,5 +74,11 @@ def as_int(value: Any, default: int | None = None) -> int | None:
 
 
 def dump_json(value: Any) -> str:
-    """Compact JSON text, as providers write it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON text, as providers write it; can always be encoded as UTF-8, since lone surrogates are escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return json.dumps(value, separators=(",", ":"))
+    return text

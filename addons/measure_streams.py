@@ -1,0 +1,238 @@
+"""Measure every LLM stream that passes, one row each into SQLite; touches no byte and buffers no answer.
+
+    mitmdump -s addons/measure_streams.py --set midstream_db=~/.midstream/streams.db
+
+`midstream stats`, `midstream streams` and `midstream show ID` read the rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from mitmproxy import ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+
+from midstream import flows, store, taps
+from midstream import ledger as ledgers
+from midstream.dialects import registry
+from midstream.dialects.answer import AnswerDecoder
+from midstream.dialects.base import SessionDecoder
+from midstream.events import Asked, End, Event, Failure, Start
+from midstream.observation import Outcome
+from midstream.wire import Frame
+
+log = logging.getLogger(__name__)
+
+
+class _Stream:
+    """One open HTTP answer: a tap on its bytes."""
+
+    def __init__(self, match: registry.Match, flow: http.HTTPFlow, ledger: ledgers.Ledger) -> None:
+        self._match = match
+        self._ledger = ledger
+        self._decoder: AnswerDecoder | None = None
+        self._unread: list[bytes] = []
+        self._arrived = 0.0
+        self._account = flows.account(flow, match, match.facts.model)
+        self._observation = self._account.observation
+        request = flow.request
+        self._account.prompt = lambda: match.dialect.prompt(registry.fields(flows.body_of(request)))
+        ledger.open(self._account)
+
+    def begin(self, response: http.Response) -> None:
+        headers = response.headers
+        self._observation.record.http_status = response.status_code
+        self._decoder = AnswerDecoder(
+            self._match.dialect,
+            status=response.status_code,
+            content_type=headers.get("content-type", ""),
+            content_encoding=headers.get("content-encoding", ""),
+        )
+
+    def see(self, data: bytes) -> None:
+        """Keep the chunk until mitmproxy is done with all that arrived with it: read together they cost half."""
+        if not self._unread:
+            self._arrived = time.monotonic()
+            asyncio.get_running_loop().call_soon(self._read)
+        self._unread.append(data)
+
+    def _read(self) -> None:
+        data = b"".join(self._unread)
+        self._unread.clear()
+        if self._decoder is not None and data:
+            self._observation.record.bytes += len(data)
+            self._feed(self._decoder.feed(data), self._arrived)
+
+    def _feed(self, events: list[Event], now: float) -> None:
+        observation = self._observation
+        if observation.feed(events, now):
+            self._ledger.first_content(self._account)
+        if observation.text_size > ledgers.SPILL:
+            self._ledger.spill(self._account)
+
+    def end(self, outcome: Outcome, error_type: str = "", error: str = "") -> None:
+        self._read()
+        if self._decoder is not None:
+            self._feed(self._decoder.close(), time.monotonic())
+        self._observation.settle(outcome, time.monotonic(), error_type=error_type, error=error)
+        self._ledger.close(self._account)
+
+
+class _Session:
+    """One WebSocket session: a row for each answer in it."""
+
+    def __init__(
+        self, match: registry.Match, decoder: SessionDecoder, flow: http.HTTPFlow, ledger: ledgers.Ledger
+    ) -> None:
+        self._match = match
+        self._decoder = decoder
+        self._flow = flow
+        self._ledger = ledger
+        self._model = match.facts.model or flow.request.query.get("model", "")
+        self._open: ledgers.Account | None = None
+
+    def see(self, message: bytes, *, from_client: bool) -> None:
+        size = 0 if from_client else len(message)
+        for event in self._decoder.feed(Frame(message), from_client=from_client):
+            if isinstance(event, Asked | Start):
+                self._begin(event)
+            if self._open is not None:
+                self._open.observation.record.bytes += size
+                size = 0
+                self._take(event, self._open)
+
+    def _begin(self, event: Asked | Start) -> None:
+        self._model = event.model or self._model
+        if self._open is None:
+            self._open = flows.account(self._flow, self._match, self._model)
+            self._open.observation.record.delivery = "websocket"
+            self._open.observation.record.http_status = 101
+            self._ledger.open(self._open)
+        elif isinstance(event, Asked):  # asked again before anything came: the later one counts
+            self._open.observation.restart(time.monotonic())
+
+    def _take(self, event: Event, account: ledgers.Account) -> None:
+        if account.observation.feed([event], time.monotonic()):
+            self._ledger.first_content(account)
+        if account.observation.text_size > ledgers.SPILL:
+            self._ledger.spill(account)
+        if isinstance(event, End | Failure):
+            self.end("complete" if isinstance(event, End) else "failed")
+
+    def end(self, outcome: Outcome, error_type: str = "", error: str = "") -> None:
+        if self._open is not None:
+            self._open.observation.settle(outcome, time.monotonic(), error_type=error_type, error=error)
+            self._ledger.close(self._open)
+            self._open = None
+
+
+class MeasureStreams:
+    """The addon: recognises LLM requests, taps their answers, settles their rows."""
+
+    def __init__(self) -> None:
+        self._ledger: ledgers.Ledger | None = None
+        self._streams: dict[str, _Stream] = {}
+        self._sessions: dict[str, _Session] = {}
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(
+            "midstream_db", str, flows.DEFAULT_DB, "SQLite database that LLM streams are recorded in, one row each."
+        )
+
+    def configure(self, updated: set[str]) -> None:
+        if "midstream_db" in updated:
+            path = Path(ctx.options.midstream_db).expanduser()
+            if not ctx.options.midstream_db or path.is_dir():
+                raise exceptions.OptionsError(f"midstream_db: {ctx.options.midstream_db!r} is not a file's path")
+            if self._ledger is not None:
+                self._ledger.shut()
+            self._ledger = ledgers.Ledger(store.StoreWriter(path))
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        if flow.response or flow.error or not flow.live or self._ledger is None:
+            return
+        request = flow.request
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            self._watch_session(flow)
+        elif request.method == "POST":
+            match = registry.recognise(flows.host_of(flow), request.path, flows.body_of(request))
+            if match is not None:
+                self._streams[flow.id] = _Stream(match, flow, self._ledger)
+
+    def _watch_session(self, flow: http.HTTPFlow) -> None:
+        match = registry.recognise_websocket(flows.host_of(flow), flow.request.path)
+        if match is not None and match.dialect.session is not None and self._ledger is not None:
+            self._sessions[flow.id] = _Session(match, match.dialect.session(), flow, self._ledger)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        response = flow.response
+        if response is None or flow.websocket or response.status_code == 101:
+            return
+        stream = self._streams.get(flow.id) or self._unknown(flow)
+        if stream is not None:
+            stream.begin(response)
+            response.stream = taps.chain(response.stream, stream.see)
+        elif registry.is_stream_type(response.headers.get("content-type", "")):
+            response.stream = response.stream or True
+
+    def _unknown(self, flow: http.HTTPFlow) -> _Stream | None:
+        """A provider's API that has no dialect here gets a row once its response turns out to be a stream."""
+        response = flow.response
+        if (
+            response is None
+            or self._ledger is None
+            or not registry.is_stream_type(response.headers.get("content-type", ""))
+        ):
+            return None
+        match = registry.unknown(flows.host_of(flow), flow.request.path, flows.body_of(flow.request))
+        if match is None:
+            return None
+        stream = self._streams[flow.id] = _Stream(match, flow, self._ledger)
+        return stream
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._end(flow, "complete")
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        message = flow.error.msg if flow.error else ""
+        if flows.client_left(flow, message):
+            self._end(flow, "client_gone", "client_disconnected", message)
+        elif flow.response is None:
+            self._end(flow, "failed", "connection_error", message)
+        else:
+            self._end(flow, "truncated", "connection_error", message)
+
+    def _end(self, flow: http.HTTPFlow, outcome: Outcome, error_type: str = "", error: str = "") -> None:
+        stream = self._streams.pop(flow.id, None)
+        if stream is not None:
+            stream.end(outcome, error_type, error)
+        if flow.id in self._sessions and not flow.websocket:
+            del self._sessions[flow.id]  # the provider refused the handshake
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        session = self._sessions.get(flow.id)
+        if session is not None and flow.websocket is not None:
+            message = flow.websocket.messages[-1]
+            session.see(message.content, from_client=message.from_client)
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        session = self._sessions.pop(flow.id, None)
+        if session is not None and flow.websocket is not None:
+            left = flow.websocket.closed_by_client
+            reason = f"WebSocket closed with code {flow.websocket.close_code} {flow.websocket.close_reason or ''}"
+            session.end("client_gone" if left else "truncated", "websocket_closed", reason)
+
+    def done(self) -> None:
+        for open_ in (*self._streams.values(), *self._sessions.values()):
+            open_.end("interrupted", "interrupted", "mitmdump was told to stop")
+        self._streams.clear()
+        self._sessions.clear()
+        if self._ledger is not None:
+            self._ledger.shut()
+            self._ledger = None
+
+
+addons = [MeasureStreams()]

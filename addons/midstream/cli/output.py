@@ -1,0 +1,172 @@
+"""What the commands print: tables, JSON, and text from the network made harmless."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+PIPE_WIDTH = 240
+"""Columns where no terminal says how many: wide enough that no cell is cut before grep sees it."""
+
+_HARMLESS = frozenset(" ")
+_CONTROLLING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories that could move the cursor, reverse the reading direction or hide: escapes, bidi marks, separators."""
+
+
+def clean(value: object) -> str:
+    """A stranger's text without anything a terminal would obey: control characters as visible escapes (`\\x1b`)."""
+    text = str(value)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char in _HARMLESS or not _obeyed(char) else _escaped(char) for char in text)
+
+
+def _obeyed(char: str) -> bool:
+    return unicodedata.category(char) in _CONTROLLING
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """key: of the row; kind: how its value is written."""
+
+    key: str
+    title: str
+    kind: Literal["text", "ms", "number", "rate", "money", "percent", "time", "bytes", "outcome"] = "text"
+
+    @property
+    def right(self) -> bool:
+        return self.kind not in ("text", "time", "outcome")
+
+
+OUTCOME_STYLES = {
+    "complete": "green",
+    "client_gone": "yellow",
+    "truncated": "red",
+    "failed": "red",
+    "interrupted": "yellow",
+    "in flight": "cyan",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where tables go. Colours only on a terminal, none with NO_COLOR; markup in a text is text."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")  # a terminal without UTF-8 shows `?`, and no traceback
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON document. Infinity and NaN, which JSON does not know, are null; control characters are escaped."""
+    print(json.dumps(_finite(value), indent=2).replace("\x7f", "\\u007f"))
+
+
+def print_json_line(value: object) -> None:
+    """One line of JSON, at once."""
+    print(json.dumps(_finite(value)).replace("\x7f", "\\u007f"), flush=True)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, title: str = "") -> None:
+    """Print a table; columns that are empty in every row are left out."""
+    shown = table(columns, list(rows))
+    shown.title = title or None
+    console().print(shown)
+
+
+def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The same as something rich can draw."""
+    from rich import box
+    from rich.table import Table
+
+    shown = [column for column in columns if any(row.get(column.key) not in (None, "") for row in rows)]
+    result = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in shown:
+        result.add_column(column.title, justify="right" if column.right else "left", no_wrap=column.right)
+    for row in rows:
+        result.add_row(*(cell(column, row.get(column.key)) for column in shown))
+    return result
+
+
+def cell(column: Column, value: object) -> Text:
+    """A value as a cell: never markup, never a control character."""
+    from rich.text import Text
+
+    text = written(column, value)
+    return Text(text, style=OUTCOME_STYLES.get(text, "") if column.kind == "outcome" else "")
+
+
+def written(column: Column, value: object) -> str:
+    """A value as text, in the column's unit."""
+    if value is None or value == "":
+        return "-"
+    if not isinstance(value, int | float):
+        return local_time(str(value)) if column.kind == "time" else clean(value)
+    match column.kind:
+        case "ms":
+            return milliseconds(value)
+        case "rate":
+            return f"{value:,.1f}"
+        case "money":
+            return f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
+        case "percent":
+            return f"{value:.1%}"
+        case "bytes":
+            return size(value)
+        case "number" | "text" | "time" | "outcome":
+            return f"{value:,}" if column.kind == "number" else str(value)
+
+
+def milliseconds(value: float) -> str:
+    """A duration in the unit one would say it in."""
+    if value < 1000:
+        return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+    seconds = value / 1000
+    return f"{seconds:.2f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def size(value: float) -> str:
+    """A number of bytes."""
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def local_time(stamp: str) -> str:
+    """UTC ISO 8601 as the clock on the wall; what cannot be read stays as it is."""
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(stamp).astimezone()
+    except ValueError:
+        return clean(stamp)
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

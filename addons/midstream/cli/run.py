@@ -1,0 +1,70 @@
+"""`midstream run`: mitmdump (or mitmweb) with midstream's addons."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from midstream.cli.environment import Upstream
+from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, state_folder, tilde
+from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--web", is_flag=True, help="Start mitmweb, with its page, instead of mitmdump.")
+@click.option("--db", metavar="PATH", help="SQLite database to record into.  [default: ~/.midstream/streams.db]")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[MITMDUMP OPTIONS]...")
+def run(web: bool, db: str | None, options: tuple[str, ...]) -> None:
+    """Start the proxy: mitmdump with midstream's addons. It listens on loopback only, on port 8080.
+
+    All other options are mitmdump's own (`mitmdump --help`, `midstream run --options`).
+
+    \b
+    midstream run
+    midstream run -p 8081 --db ./streams.db
+    midstream run --web                              with mitmweb's page
+    midstream run --listen-host 0.0.0.0              for other machines too
+    midstream run --mode reverse:https://api.openai.com -p 9000
+    midstream run --set midstream_recordings=DIR     write each stream to a file as well
+    """
+    settings = read_settings(options)
+    port = settings.port or DEFAULT_PORT
+    upstream = upstream_for(settings, os.environ, port)
+    try:
+        added = _arguments(settings, db, upstream)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    _announce(settings, db, port, upstream)
+    command = [*launcher("mitmweb" if web else "mitmdump"), *added, *options]
+    environment = os.environ | {"MIDSTREAM_UPSTREAM_AUTH": upstream.credentials if upstream else ""}
+    if sys.platform == "win32":  # where exec starts a second process and lets the shell go on
+        sys.exit(subprocess.call(command, env=environment))  # noqa: S603 - our own interpreter
+    os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
+
+
+def _arguments(settings: Settings, db: str | None, upstream: Upstream | None) -> list[str]:
+    from midstream.cli.ca import roots, write_bundle
+
+    bundle = write_bundle(state_folder(db or settings.db) / "upstream-roots.pem", roots(os.environ))
+    added = added_arguments(settings, addons=addon_files(), db=db, roots=bundle)
+    return [*added, "--mode", upstream.mode] if upstream else added
+
+
+def _announce(settings: Settings, db: str | None, port: int, upstream: Upstream | None) -> None:
+    """Say what to do next. On standard error: `midstream run --options > file` is the file's."""
+    other_port = "" if port == DEFAULT_PORT else f" --port {port}"
+    path = Path(db or settings.db).expanduser()
+    other_db = "" if db is None and "midstream_db" not in settings.values else f" --db {tilde(path)}"
+    lines = [f"midstream: streams are recorded in {tilde(path)}"]
+    if upstream:
+        lines.append(f"  going out through {upstream.scheme}://{upstream.host}:{upstream.port}, as this shell does")
+    if not settings.modes:
+        lines.append(f"  midstream exec{other_port} -- python app.py     runs a program through it")
+    lines.append(
+        f"  midstream tail{other_db}     shows its streams as they come; midstream stats{other_db} sums them up"
+    )
+    click.echo("\n".join(lines), err=True)

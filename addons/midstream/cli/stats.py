@@ -1,0 +1,49 @@
+"""`midstream stats`: what the streams add up to."""
+
+from __future__ import annotations
+
+import click
+
+from midstream.cli.output import Column, print_json, print_table
+from midstream.cli.reading import Moment, db_option, json_option, reading
+
+GROUPS = ("model", "provider", "app", "hour")
+
+MEASURES = (
+    Column("streams", "streams", "number"),
+    Column("errors", "errors", "number"),
+    Column("error_rate", "error rate", "percent"),
+    Column("ttft_p50_ms", "first token p50", "ms"),
+    Column("ttft_p95_ms", "p95", "ms"),
+    Column("ttft_p99_ms", "p99", "ms"),
+    Column("tokens_per_s_p50", "tokens/s p50", "rate"),
+    Column("input_tokens", "in", "number"),
+    Column("output_tokens", "out", "number"),
+    Column("cost_usd", "cost", "money"),
+)
+
+
+@click.command()
+@click.option("--by", type=click.Choice(GROUPS), default="model", show_default=True, help="What makes a line.")
+@click.option("--since", type=Moment(), help="Only streams begun since then: 24h, 30m, 7d, 2026-11-24.")
+@json_option
+@db_option
+def stats(by: str, since: str | None, as_json: bool, db: str) -> None:
+    """Sum streams up by model, provider, app or hour: time to first token, tokens per second, errors, cost.
+
+    Time to first token is that of the first content. Errors are streams that failed or were truncated. Cost is of the
+    streams whose price is known.
+
+    \b
+    midstream stats
+    midstream stats --by provider --since 24h
+    midstream stats --by hour --since 7d --json
+    """
+    with reading(db) as reader:
+        rows = reader.stats(by, since=since)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table((Column(by, by, "time" if by == "hour" else "text"), *MEASURES), rows)
+    else:
+        click.echo("No stream has been recorded since then." if since else "No stream has been recorded yet.")

@@ -1,0 +1,54 @@
+"""`midstream streams`: the recorded streams, newest first."""
+
+from __future__ import annotations
+
+import click
+
+from midstream.cli.output import Column, print_json, print_table
+from midstream.cli.reading import Moment, db_option, json_option, reading
+
+OUTCOMES = ("complete", "client_gone", "truncated", "failed", "interrupted")
+
+COLUMNS = (
+    Column("id", "id"),
+    Column("started_at", "started", "time"),
+    Column("app", "app"),
+    Column("provider", "provider"),
+    Column("model", "model"),
+    Column("http_status", "status", "number"),
+    Column("outcome", "outcome", "outcome"),
+    Column("ttft_ms", "first token", "ms"),
+    Column("duration_ms", "duration", "ms"),
+    Column("tokens_per_s", "tokens/s", "rate"),
+    Column("input_tokens", "in", "number"),
+    Column("output_tokens", "out", "number"),
+    Column("cost_usd", "cost", "money"),
+)
+
+
+@click.command()
+@click.option("--model", help="Only this model; * matches any text.")
+@click.option("--provider", help="Only this provider.")
+@click.option("--app", help="Only this program.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only streams that ended so.")
+@click.option("--since", type=Moment(), help="Only streams begun since then: 24h, 30m, 7d, 2026-11-24.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
+@json_option
+@db_option
+def streams(as_json: bool, db: str, limit: int, **filters: str | None) -> None:
+    """List recorded streams, newest first.
+
+    \b
+    midstream streams
+    midstream streams --model 'gpt-4o*' --since 24h
+    midstream streams --outcome truncated --limit 100
+    midstream streams --json | jq '.[].ttft_ms'
+    """
+    with reading(db) as reader:
+        rows = reader.streams(limit=limit, **filters)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(COLUMNS, [row | {"model": row["model_served"] or row["model_requested"]} for row in rows])
+    else:
+        click.echo("No stream matches." if any(filters.values()) else "No stream has been recorded yet.")

@@ -1,0 +1,173 @@
+"""`midstream tail`: streams as they come and end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from midstream.cli.output import Column, console, local_time, print_json_line, table, written
+from midstream.cli.reading import db_option, reading
+from midstream.cli.streams import COLUMNS
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from midstream.store import Reader
+
+POLL_SECONDS = 0.25
+WINDOW = 200
+"""Finished streams looked at in one poll to find the new ones; doubled while all of them are new."""
+
+WINDOW_LIMIT = 20_000
+SEEN_LIMIT = 2 * WINDOW_LIMIT
+"""Ids remembered of streams that were shown already."""
+
+SHOWN = 20
+"""Finished streams on the live screen."""
+
+LINE = tuple(column for column in COLUMNS if column.key != "started_at")
+
+
+@dataclass(slots=True)
+class Watch:
+    """Finds what is new in the database, poll by poll."""
+
+    reader: Reader
+    seen: dict[str, None] = field(default_factory=dict)
+    open: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Take all that has ended before as seen."""
+        self._remember(row["id"] for row in self._newest(WINDOW))
+        self.open = {row["id"]: row for row in self.reader.in_flight()}
+
+    def poll(self) -> list[dict[str, Any]]:
+        """The rows of streams that ended since the last poll, oldest first; `open` is what runs now."""
+        before = self.open
+        self.open = {row["id"]: row for row in self.reader.in_flight()}
+        found = {row["id"]: row for row in self._unseen()}
+        for stream_id in before.keys() - self.open.keys() - found.keys() - self.seen.keys():
+            row = self.reader.stream(stream_id)  # begun so long ago that the newest ones do not include it
+            if row is not None and row["outcome"]:
+                found[stream_id] = dict(row)
+        self._remember(found)
+        return sorted(found.values(), key=lambda row: str(row["started_at"]))
+
+    def _unseen(self) -> list[dict[str, Any]]:
+        window = WINDOW
+        while True:
+            newest = self._newest(window)
+            unseen = [row for row in newest if row["id"] not in self.seen]
+            if len(unseen) < window or window >= WINDOW_LIMIT:
+                return unseen
+            window *= 2
+
+    def _newest(self, limit: int) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.reader.streams(limit=limit) if row["outcome"]]
+
+    def _remember(self, ids: Iterator[str] | Mapping[str, Any]) -> None:
+        self.seen.update(dict.fromkeys(ids))
+        while len(self.seen) > SEEN_LIMIT:
+            del self.seen[next(iter(self.seen))]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each stream that ends.")
+@db_option
+def tail(as_json: bool, db: str) -> None:
+    """Watch streams live: those in flight, and those that ended. Ctrl-C ends it.
+
+    Where the output is no terminal: a line for each stream when it ends.
+
+    \b
+    midstream tail
+    midstream tail | grep truncated
+    midstream tail --json | jq --unbuffered '{model_served, ttft_ms}'
+    """
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with reading(db) as reader:
+            watch = Watch(reader)
+            watch.start()
+            if as_json:
+                _follow_json(watch)
+            elif sys.stdout.isatty():
+                _follow_live(watch)
+            else:
+                _follow_lines(watch)
+    except KeyboardInterrupt:
+        pass  # it is how one leaves
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _polls(watch: Watch) -> Iterator[list[dict[str, Any]]]:
+    while True:
+        yield watch.poll()
+        time.sleep(POLL_SECONDS)
+
+
+def _follow_json(watch: Watch) -> None:
+    for rows in _polls(watch):
+        for row in rows:
+            print_json_line(row)
+
+
+def _follow_lines(watch: Watch) -> None:
+    for rows in _polls(watch):
+        for row in rows:
+            print(line(row), flush=True)
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A finished stream on one line: for grep and for people."""
+    model = row["model_served"] or row["model_requested"]
+    values = [f"{column.title} {written(column, row.get(column.key))}" for column in LINE if _said(column, row)]
+    return "  ".join([local_time(str(row["started_at"])), written(Column("model", "model"), model), *values])
+
+
+def _said(column: Column, row: Mapping[str, Any]) -> bool:
+    return column.key != "model" and row.get(column.key) not in (None, "")
+
+
+def _follow_live(watch: Watch) -> None:
+    from rich.live import Live
+
+    ended: deque[dict[str, Any]] = deque(maxlen=SHOWN)
+    with Live(console=console(), auto_refresh=False, transient=False) as live:
+        for rows in _polls(watch):
+            ended.extendleft(rows)
+            live.update(_screen(list(watch.open.values()), list(ended)), refresh=True)
+
+
+def _screen(running: Sequence[Mapping[str, Any]], ended: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = [{**row, "outcome": "in flight", "duration_ms": _age(row)} for row in running]
+    shown = table(COLUMNS, [_with_model(row) for row in [*rows, *ended]])
+    shown.caption = f"{len(running)} in flight; Ctrl-C ends"
+    return shown
+
+
+def _with_model(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "model": row["model_served"] or row["model_requested"]}
+
+
+def _age(row: Mapping[str, Any]) -> float | None:
+    """Milliseconds since it began, by this machine's clock: the proxy's monotonic one is not ours to read."""
+    from datetime import UTC, datetime
+
+    try:
+        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(row["started_at"])).total_seconds() * 1000)
+    except (ValueError, TypeError):
+        return None

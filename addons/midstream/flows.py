@@ -1,0 +1,79 @@
+"""What the addons take from a mitmproxy flow. Knows its objects by their shape only, so that the library needs no mitmproxy."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from midstream import ledger
+from midstream.dialects.registry import Match
+from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean
+
+DEFAULT_DB = "~/.midstream/streams.db"
+
+STREAM = "midstream.stream"
+"""Key of flow.metadata: the id of the flow's (latest) row."""
+
+RELAYED = "midstream.relayed"
+"""Key of flow.metadata: the relay measures this flow, nobody else needs to."""
+
+_PRODUCT = re.compile(r"[^\s/(;]+(?:/(?=[A-Za-z])[^\s/(;]+)?")
+
+_ADDRESS = re.compile(r"[\d.]+|.*:.*")
+
+
+def app_of(user_agent: str) -> str:
+    """The program's name in a User-Agent, without its version: `OpenAI/Python 3.54.0` is OpenAI/Python, `curl/8.5` curl."""
+    product = _PRODUCT.match(user_agent.strip())
+    return clean(product.group(), 80) if product else ""
+
+
+def host_of(flow: Any) -> str:
+    """The provider's name: where the client connects to, or, where that is only an address (transparent mode), the Host
+    header or SNI. The Host header never overrides a name: in reverse mode it may still be the proxy's own.
+    """
+    host: str = flow.request.host
+    return str(flow.request.pretty_host) if _ADDRESS.fullmatch(host) else host
+
+
+def body_of(request: Any) -> bytes | None:
+    """The request's body without its content encoding; as it is where that is broken."""
+    try:
+        body: bytes | None = request.get_content(strict=False)
+    except ValueError:
+        body = request.raw_content
+    return body
+
+
+def account(flow: Any, match: Match, model: str) -> ledger.Account:
+    """A new account for a stream of this flow, which from now on carries its id."""
+    peer = flow.client_conn.peername
+    record = StreamRecord(
+        id=ledger.new_id(),
+        started_at=ledger.utc_now(),
+        client=peer[0] if peer else "",
+        app=app_of(flow.request.headers.get("user-agent", "")),
+        provider=match.provider,
+        dialect=match.dialect.name,
+        model_requested=clean(model, NAME_LENGTH),
+    )
+    flow.metadata[STREAM] = record.id
+    return ledger.Account(Observation(record, time.monotonic()), prices=match.prices)
+
+
+def client_left(flow: Any, message: str) -> bool:
+    """Whether it was the client that broke off. mitmproxy words an HTTP/2 stream's reset the same for both sides."""
+    if message == "Client disconnected." or not flow.client_conn.connected:
+        return True
+    reset = message.startswith("stream reset by client")
+    return reset and (flow.server_conn.alpn != b"h2" or "CANCEL" in message or "NO_ERROR" in message)
+
+
+def url_of(flow: Any) -> str:
+    """The provider's URL as the client asked for it."""
+    request = flow.request
+    default = 443 if request.scheme == "https" else 80
+    port = "" if request.port == default else f":{request.port}"
+    host = host_of(flow)
+    return f"{request.scheme}://{f'[{host}]' if ':' in host else host}{port}{request.path}"

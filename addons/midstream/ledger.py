@@ -1,0 +1,137 @@
+"""Joins an observation with what its row still lacks, tokens and price, off the event loop; then hands it to the store."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from midstream import prices, tokens
+from midstream.observation import AttemptRecord, Observation, StreamRecord
+from midstream.store import StoreWriter
+
+SPILL = 64 * 1024
+"""Characters of uncounted output that one stream may hold in memory before the tokenizer takes them."""
+
+BACKLOG = 2_000
+"""Finished streams that may wait for the tokenizer; beyond that their rows go without a count of ours."""
+
+log = logging.getLogger(__name__)
+
+
+def new_id() -> str:
+    """A stream's id: sorts by time, and its tail cannot be guessed."""
+    return f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}"
+
+
+def utc_now() -> str:
+    """Now, as rows have it: UTC ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(slots=True)
+class Account:
+    """What the ledger keeps of one open stream.
+
+    prompt: gives the texts that count as input; called off the event loop, and only if the provider reported no usage.
+    """
+
+    observation: Observation
+    prices: str = ""
+    prompt: Callable[[], list[str]] = list
+    counter: tokens.OutputCounter | None = field(default=None)
+
+
+class Ledger:
+    """One worker thread counts and prices; the store's own thread writes. Nothing here blocks the caller or raises."""
+
+    def __init__(self, store: StoreWriter) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="midstream-count")
+        self._waiting = 0
+
+    def open(self, account: Account) -> None:
+        """A stream has begun: show it as in flight."""
+        self._store.started(account.observation.record)
+
+    def first_content(self, account: Account) -> None:
+        """Its first content came: show that."""
+        self._store.progress(account.observation.record)
+
+    def spill(self, account: Account) -> None:
+        """Count what the observation holds so far, so that memory stays flat however long the answer is."""
+        text = account.observation.take_text()
+        self._pool.submit(_guarded, lambda: self._add(account, text))
+
+    def close(self, account: Account, attempts: Sequence[AttemptRecord] = ()) -> None:
+        """A stream is settled: count and price it, and write its row."""
+        if self._waiting >= BACKLOG:
+            self._store.finished(account.observation.record, attempts)
+            return
+        self._waiting += 1
+        self._pool.submit(_guarded, lambda: self._finish(account, attempts))
+
+    def shut(self) -> None:
+        """Finish what waits and flush the store. Blocks; for the very end."""
+        self._pool.shutdown(wait=True)
+        self._store.close()
+
+    def _add(self, account: Account, text: str) -> None:
+        if account.counter is None:
+            account.counter = tokens.OutputCounter(_model(account.observation.record))
+        account.counter.add(text)
+        if account.counter.pending:
+            account.counter.count()
+
+    def _finish(self, account: Account, attempts: Sequence[AttemptRecord]) -> None:
+        self._waiting -= 1
+        record = account.observation.record
+        try:
+            self._count(account)
+            record.cost_usd = _cost(account)
+        finally:
+            self._store.finished(record, attempts)
+
+    def _count(self, account: Account) -> None:
+        """Fill in what the provider did not report: output from the whole text, input from the request."""
+        record, observation = account.observation.record, account.observation
+        usage = observation.usage
+        exact = observation.plain_text
+        counted = False
+        if record.output_tokens is None and record.chunks:
+            self._add(account, observation.take_text())
+            assert account.counter is not None  # noqa: S101 - _add has just made it
+            record.output_tokens = account.counter.count()
+            exact = exact and account.counter.exact
+            counted = True
+        if record.input_tokens is None and (record.chunks or record.outcome == "complete"):
+            texts = account.prompt()
+            if texts:
+                record.input_tokens, exact_input = tokens.count_prompt(_model(record), texts)
+                exact = exact and exact_input
+                counted = True
+        if counted and usage is None:
+            record.usage_source = "tiktoken" if exact else "estimate"
+        observation.rate()
+
+
+def _model(record: StreamRecord) -> str:
+    return record.model_served or record.model_requested
+
+
+def _cost(account: Account) -> float | None:
+    record, usage = account.observation.record, account.observation.usage
+    if record.input_tokens is None and record.output_tokens is None:
+        return None
+    return prices.cost_usd(account.prices, _model(record), prices.usage_of(record, usage))
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("counting a stream's tokens failed; its row goes without")

@@ -1,0 +1,52 @@
+"""The relay: an HTTP server on a loopback port that answers only requests with a ticket of this very mitmdump."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from aiohttp import web
+
+from midstream.connect import OURS
+from midstream.ledger import Ledger
+from midstream.relay import native
+from midstream.relay.job import Job
+from midstream.relay.tickets import HEADER, Tickets
+from midstream.relay.upstream import Upstream, UpstreamOptions
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """Started inside mitmdump's event loop; `address` is where tickets are redeemed."""
+
+    def __init__(self, options: UpstreamOptions, ledger: Ledger) -> None:
+        self.tickets: Tickets[Job] = Tickets()
+        self.address = ("127.0.0.1", 0)
+        self._upstream = Upstream(options)
+        self._ledger = ledger
+        server = web.Server(self._answer, access_log=None, keepalive_timeout=3600)  # type: ignore[arg-type]
+        self._runner = web.ServerRunner(server, handler_cancellation=True, shutdown_timeout=1)
+
+    async def start(self) -> None:
+        """Listen on a loopback port of the system's choosing."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.address[0], 0).start()
+        self.address = self._runner.addresses[0][:2]
+        OURS.add(self.address)
+
+    def admit(self, job: Job) -> str:
+        """Return the ticket that makes the relay do this job, once."""
+        return self.tickets.issue(job, time.monotonic())
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        job = self.tickets.redeem(request.headers.get(HEADER, ""), time.monotonic())
+        if job is None:
+            return web.Response(status=403, text="midstream's relay serves its own mitmdump only\n")
+        return await native.deliver(job, request, self._upstream, self._ledger)
+
+    async def stop(self) -> None:
+        """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
+        OURS.discard(self.address)
+        await self._runner.cleanup()
+        await self._upstream.close()

@@ -1,0 +1,210 @@
+"""The provider's side: connections pooled across all clients, with mitmproxy's upstream certificate and proxy options."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import certifi
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
+
+from midstream.connect import ConnectSpec, redirect
+
+type Headers = Sequence[tuple[bytes, bytes]]
+
+KEEPALIVE = 90.0
+"""Seconds an idle provider connection is kept; the providers' own front ends close theirs after 60 to 600."""
+
+READ_SIZE = 256 * 1024
+"""Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this)."""
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""RFC 9110 section 7.6.1: headers that concern one connection only."""
+
+_DEFAULT_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class UpstreamError(Exception):
+    """No response could be had from the provider; `kind` is the row's error_type."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamOptions:
+    """What mitmproxy's options say of provider connections.
+
+    insecure: ssl_insecure. trusted_ca, trusted_dir: ssl_verify_upstream_trusted_ca and …_confdir. client_certs: a PEM file,
+    or a folder of HOST.pem. connect_to: midstream_connect_to.
+    """
+
+    insecure: bool = False
+    trusted_ca: str = ""
+    trusted_dir: str = ""
+    client_certs: str = ""
+    connect_to: Sequence[ConnectSpec] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """A request as the provider shall get it. proxy: the upstream proxy's URL, "" for none; proxy_auth: `user:password`."""
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes
+    proxy: str = ""
+    proxy_auth: str = ""
+
+
+class UpstreamResponse:
+    """A provider's response: its head, then its body in whatever pieces arrive, as on the wire."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.headers: Headers = [(k, v) for k, v in response.raw_headers if k.lower() not in HOP_BY_HOP]
+
+    def header(self, name: str) -> str:
+        return self._response.headers.get(name, "")
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield all that has arrived at once, as soon as anything has. Raises UpstreamError when the body breaks off."""
+        try:
+            while piece := await self._response.content.readany():
+                yield piece
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise UpstreamError(
+                "connection_error", f"the provider broke off: {error or type(error).__name__}"
+            ) from error
+
+    def close(self) -> None:
+        """Give the connection up: back to the pool if the body was read to its end, else closed, so that the provider stops."""
+        self._response.close() if not self._response.content.at_eof() else self._response.release()
+
+
+class Upstream:
+    """One connection pool for all clients of this mitmdump."""
+
+    def __init__(self, options: UpstreamOptions) -> None:
+        self._options = options
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        connector = aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60, resolver=_Resolver(options.connect_to)
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            skip_auto_headers=_DEFAULT_HEADERS,
+            read_bufsize=READ_SIZE,
+            max_line_size=65_536,
+            max_field_size=65_536,
+        )
+
+    async def open(self, request: UpstreamRequest, *, connect: float | None = None) -> UpstreamResponse:
+        """Send a request and return once the response's head is there.
+
+        connect: seconds for DNS, TCP and TLS together. Raises UpstreamError; cancellation closes the connection.
+        """
+        url = yarl.URL(request.url, encoded=True)
+        auth = aiohttp.BasicAuth(*request.proxy_auth.split(":", 1)) if ":" in request.proxy_auth else None
+        try:
+            response = await self._session.request(
+                request.method,
+                url,
+                headers=_request_headers(request.headers),
+                data=request.body,
+                allow_redirects=False,
+                proxy=request.proxy or None,
+                proxy_auth=auth,
+                ssl=self._context(url.host or "") if url.scheme == "https" else True,
+                timeout=aiohttp.ClientTimeout(total=None, connect=connect),
+            )
+        except aiohttp.ClientSSLError as error:
+            raise UpstreamError("tls_error", str(error)) from error
+        except aiohttp.ClientConnectorDNSError as error:
+            raise UpstreamError("dns_error", str(error)) from error
+        except TimeoutError as error:
+            raise UpstreamError("connect_timeout", f"no connection to {url.host} within {connect} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamError("connection_error", str(error) or type(error).__name__) from error
+        return UpstreamResponse(response)
+
+    def _context(self, host: str) -> ssl.SSLContext:
+        certificate = _client_certificate(self._options.client_certs, host)
+        if certificate not in self._contexts:
+            self._contexts[certificate] = _tls(self._options, certificate)
+        return self._contexts[certificate]
+
+    async def close(self) -> None:
+        await self._session.close()
+        await asyncio.sleep(0)  # lets the transports' own close callbacks run
+
+
+def _request_headers(headers: Headers) -> CIMultiDict[str]:
+    kept = CIMultiDict[str]()
+    for name, value in headers:
+        if name.lower() not in HOP_BY_HOP and name.lower() != b"content-length":
+            kept.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+    return kept
+
+
+def _tls(options: UpstreamOptions, certificate: str) -> ssl.SSLContext:
+    custom = options.trusted_ca or options.trusted_dir
+    context = ssl.create_default_context(
+        cafile=options.trusted_ca or (None if custom else certifi.where()), capath=options.trusted_dir or None
+    )
+    context.set_alpn_protocols(["http/1.1"])
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate)
+    return context
+
+
+def _client_certificate(path: str, host: str) -> str:
+    """mitmproxy's rule for client_certs: a file serves every host, a folder holds HOST.pem."""
+    if not path:
+        return ""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        place = place / f"{host}.pem"
+    return str(place) if place.is_file() else ""
+
+
+class _Resolver(AbstractResolver):
+    """The system's resolver, after the connect_to specs had their say."""
+
+    def __init__(self, connect_to: Sequence[ConnectSpec]) -> None:
+        self._connect_to = connect_to
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # type: ignore[override]
+        host, port = redirect(self._connect_to, host, port) or (host, port)
+        return await self._system.resolve(host, port, family)  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        await self._system.close()

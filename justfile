@@ -1,0 +1,21 @@
+# Run the tests and the linters
+default: test lint
+
+# Run the tests; `just test -k sse` for some of them
+test *options:
+    uv run pytest {{options}}
+
+# Format check, lint, types
+lint:
+    uv run ruff format --check .
+    uv run ruff check .
+    uv run mypy
+
+# Mend what the linters can mend
+fix:
+    uv run ruff format .
+    uv run ruff check --fix .
+
+# Compare with plain mitmdump, side by side in one run
+bench *options:
+    uv run python tests/bench/bench.py {{options}}

@@ -1,0 +1,133 @@
+"""`midstream doctor`: a real request through real proxies, and each thing that can be wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.process import Cli
+from midstream.cli import checks, checks_proxy, checks_shell, probe, proxy
+from midstream.cli.ca import ca_of, write_bundle
+from midstream.cli.checks import Check
+
+STREAMS = "def responseheaders(flow): flow.response.stream = True\n"
+
+
+@pytest.fixture
+def port(request: pytest.FixtureRequest, tmp_path: Path, confdir: Path) -> Iterator[int]:
+    """A mitmdump with the addon that the test names ("": none)."""
+    (tmp_path / "an_addon.py").write_text(request.param)
+    number = proxy.free_port()
+    arguments = ["-q", "--listen-host", "127.0.0.1", "--set", f"confdir={confdir}", "-s", str(tmp_path / "an_addon.py")]
+    with proxy.running(arguments, number, ca_of(confdir), tmp_path / "log"):
+        yield number
+
+
+@pytest.mark.parametrize("port", [STREAMS], indirect=True)
+def test_a_proxy_that_streams_is_told_by_the_order_of_the_chunks(port: int) -> None:
+    found = probe.probe(port)
+    assert (found.status, found.streamed, found.text, found.good) == (200, True, "one two three", True), found.error
+
+
+@pytest.mark.parametrize("port", [""], indirect=True)
+def test_a_proxy_that_buffers_is_told_by_the_chunk_that_does_not_come(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "PATIENCE", 0.2)
+    monkeypatch.setattr(probe, "CLIENT_PATIENCE", 30.0)
+    found = probe.probe(port)
+    assert (found.status, found.streamed, found.text, found.good) == (200, False, "one two three", False), found.error
+
+
+def test_no_proxy_at_all_is_an_error_and_no_exception() -> None:
+    found = probe.probe(proxy.free_port())
+    assert (found.status, found.good) == (0, False)
+    assert found.error.startswith("ConnectionRefusedError")
+
+
+def state(found: Iterator[Check], name: str) -> Check:
+    return next(check for check in found if check.name == name)
+
+
+def test_a_shell_that_names_us_and_a_bundle_without_our_ca_fails(confdir: Path, tmp_path: Path) -> None:
+    ca = ca_of(confdir)
+    shell = {"HTTPS_PROXY": "http://127.0.0.1:8080", "SSL_CERT_FILE": str(write_bundle(tmp_path / "without.pem", []))}
+    trust = state(checks_shell.shell(shell, 8080, ca), "trust")
+    assert (trust.state, "SSL_CERT_FILE" in trust.found, "midstream exec" in trust.mend) == ("fail", True, True)
+    shell["SSL_CERT_FILE"] = str(write_bundle(tmp_path / "with.pem", ca))
+    assert state(checks_shell.shell(shell, 8080, ca), "trust").state == "ok"
+    del shell["SSL_CERT_FILE"]
+    assert state(checks_shell.shell(shell, 8080, ca), "trust").state == "fail"
+    assert state(checks_shell.shell({}, 8080, ca), "trust").state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ("localhost,127.0.0.1", "ok"),
+        ("*", "warn"),
+        ("a,.openai.com", "warn"),
+        ("amazonaws.com", "warn"),
+        ("example.com", "ok"),
+    ],
+)
+def test_entries_of_no_proxy_that_hide_providers(entries: str, expected: str) -> None:
+    assert state(checks_shell.shell({"NO_PROXY": entries}, 8080, []), "NO_PROXY").state == expected
+
+
+def test_another_proxy_in_the_shell_is_a_warning() -> None:
+    found = state(checks_shell.shell({"https_proxy": "http://u:secret@proxy.corp:3128"}, 8080, []), "HTTPS_PROXY")
+    assert (found.state, found.found) == ("warn", "http://proxy.corp:3128")
+
+
+def test_a_ca_that_is_missing_damaged_or_readable_by_all(tmp_path: Path, confdir: Path) -> None:
+    assert [check.state for check in checks_proxy.authority(tmp_path, [])] == ["warn"]
+    file = tmp_path / "mitmproxy-ca.pem"
+    file.write_text("nonsense")
+    assert [check.state for check in checks_proxy.authority(tmp_path, [])] == ["fail"]
+    file.write_bytes((confdir / "mitmproxy-ca.pem").read_bytes())
+    file.chmod(0o644)
+    found = list(checks_proxy.authority(tmp_path, ca_of(tmp_path)))
+    assert (found[0].name, found[0].state) == ("CA", "ok")
+    assert state(iter(found), "CA key").mend.startswith("chmod 600")
+
+
+def test_tokenizers_count_what_they_ought_to() -> None:
+    assert checks.tokenizers().state == "ok"
+
+
+def test_a_damaged_tokenizer_is_a_failure_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from midstream import tokens
+
+    def damaged(model: str, text: str) -> int:
+        raise ValueError("not the file that tiktoken pins")
+
+    monkeypatch.setattr(tokens, "count_text", damaged)
+    found = checks.tokenizers()
+    assert (found.state, "pip install" in found.mend) == ("fail", True)
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert checks.disk(tmp_path / "deep" / "er" / "x.db").found.endswith(str(tmp_path))
+    monkeypatch.setattr(checks, "NO_DISK", 2**70)
+    monkeypatch.setattr(checks, "LOW_DISK", 2**70)
+    assert checks.disk(tmp_path / "x.db").state == "fail"
+
+
+def test_a_file_that_is_no_database_fails(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"not a database, but long enough to have a header" * 20)
+    assert checks.database(tmp_path / "x.db").state == "fail"
+    assert checks.database(tmp_path / "new.db").state == "ok"
+
+
+def test_a_fresh_machine_has_no_failure_and_its_request_gets_a_row(cli: Cli) -> None:
+    """Everything at once, with the real addons: no proxy runs, so the doctor starts one."""
+    done = cli("doctor", "--json", "--port", str(proxy.free_port()))
+    found = {check["name"]: check for check in json.loads(done.stdout)}
+    failed = [check for check in found.values() if check["state"] == "fail"]
+    assert (failed, done.returncode) == ([], 0)
+    assert found["proxy"]["state"] == "warn"
+    assert found["request"]["state"] == found["row"]["state"] == "ok"

@@ -1,0 +1,256 @@
+"""`stats`, `streams`, `show` and `tail` over a database that the store itself wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.process import command
+from click.testing import CliRunner, Result
+from midstream.cli import main
+from midstream.cli.tail import Watch, line
+from midstream.observation import AttemptRecord, StreamRecord
+from midstream.store import StoreWriter, open_reader
+
+HOSTILE = "evil\x1b]0;owned\x07\u202e[red]model[/red]"
+
+
+def record(number: int, **fields: Any) -> StreamRecord:
+    """A finished stream; the number orders them in time."""
+    usual: dict[str, Any] = {
+        "id": f"0{number:02}abc",
+        "started_at": f"2026-11-24T{number:02}:00:00.000Z",
+        "app": "OpenAI/Python",
+        "provider": "openai",
+        "dialect": "openai_chat",
+        "model_requested": "gpt-4o",
+        "model_served": "gpt-4o-2024-08-06",
+        "http_status": 200,
+        "outcome": "complete",
+        "finish_reason": "stop",
+        "ttft_ms": 100.0 * number,
+        "duration_ms": 2000.0,
+        "tokens_per_s": 50.0,
+        "chunks": 7,
+        "bytes": 2048,
+        "input_tokens": 1000,
+        "output_tokens": 10,
+        "usage_source": "provider",
+        "cost_usd": 0.25,
+    }
+    return StreamRecord(**(usual | fields))
+
+
+RECORDS = (
+    record(1),
+    record(2),
+    record(3, provider="anthropic", model_requested="claude", model_served="claude-x", app="curl", cost_usd=None),
+    record(4, outcome="truncated", error_type="connection_error", error="server went\x1b[2J away", model_served=HOSTILE, model_requested=""),
+)
+ATTEMPTS = (
+    AttemptRecord(stream_id="004abc", n=1, provider="openai", model="gpt-4o", started_at="2026-11-24T04:00:00.000Z", http_status=503, ended="overloaded"),
+    AttemptRecord(stream_id="004abc", n=2, provider="openai", model="gpt-4o", started_at="2026-11-24T04:00:01.500Z", http_status=200, ended="truncated"),
+)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    path = tmp_path / "streams.db"
+    writer = StoreWriter(path)
+    for finished in RECORDS:
+        writer.finished(finished, ATTEMPTS if finished.id == "004abc" else ())
+    writer.close()
+    return path
+
+
+def midstream(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="midstream")
+
+
+def rows(*arguments: object) -> list[dict[str, Any]]:
+    result = midstream(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+def test_streams_are_listed_newest_first(db: Path) -> None:
+    assert [row["id"] for row in rows("streams", "--db", db)] == ["004abc", "003abc", "002abc", "001abc"]
+    assert [row["id"] for row in rows("streams", "--db", db, "--limit", 2)] == ["004abc", "003abc"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (("--provider", "anthropic"), ["003abc"]),
+        (("--model", "claude-x"), ["003abc"]),
+        (("--model", "gpt-4o*"), ["002abc", "001abc"]),
+        (("--app", "curl"), ["003abc"]),
+        (("--outcome", "truncated"), ["004abc"]),
+        (("--since", "2026-11-24T03:00:00Z"), ["004abc", "003abc"]),
+        (("--since", "2026-11-24T05:00:00+02:00", "--outcome", "complete"), ["003abc"]),
+        (("--provider", "nobody"), []),
+    ],
+)
+def test_filters(db: Path, filters: tuple[str, ...], expected: list[str]) -> None:
+    assert [row["id"] for row in rows("streams", "--db", db, *filters)] == expected
+
+
+def test_json_rows_have_the_tables_columns(db: Path) -> None:
+    assert set(StreamRecord.__dataclass_fields__) <= set(rows("streams", "--db", db)[0])
+
+
+@pytest.mark.parametrize("arguments", [("streams",), ("stats",), ("show", "last"), ("show", "004")])
+def test_names_from_the_network_do_not_reach_the_terminal(db: Path, arguments: tuple[str, ...]) -> None:
+    printed = midstream(*arguments, "--db", db).stdout
+    assert "evil\\x1b]0;owned\\x07\\u202e[red]model[/red]" in printed
+    assert printed.replace("\n", "").isprintable()
+
+
+def test_stats_sum_up_by_what_is_asked(db: Path) -> None:
+    by_provider = {row["provider"]: row for row in rows("stats", "--by", "provider", "--db", db)}
+    openai, anthropic = by_provider["openai"], by_provider["anthropic"]
+    assert (openai["streams"], openai["errors"], openai["cost_usd"]) == (3, 1, 0.75)
+    assert (anthropic["streams"], anthropic["errors"], anthropic["cost_usd"]) == (1, 0, None)
+    assert openai["ttft_p50_ms"] == 200
+    for by in ("model", "app", "hour"):
+        assert by in rows("stats", "--by", by, "--db", db)[0]
+
+
+def test_stats_as_a_table_has_their_numbers(db: Path) -> None:
+    printed = midstream("stats", "--by", "provider", "--db", db).stdout
+    [line] = [line for line in printed.splitlines() if "openai" in line]
+    assert ["openai", "3", "1", "33.3%", "200 ms"] == line.replace(" ms", "_ms").replace("_ms", " ms").split("  ")[0:1] + [
+        part.strip() for part in line.split("  ")[1:] if part.strip()
+    ][:4]
+    assert "$0.75" in line
+
+
+@pytest.mark.parametrize("wanted", ["004abc", "004", "last"])
+def test_show_finds_a_stream_by_its_beginning(db: Path, wanted: str) -> None:
+    result = midstream("show", wanted, "--db", db, "--json")
+    found = json.loads(result.stdout)
+    assert found["id"] == "004abc"
+    assert [attempt["n"] for attempt in found["attempt_rows"]] == [1, 2]
+
+
+def test_show_tells_the_attempts_as_a_timeline(db: Path) -> None:
+    printed = midstream("show", "004", "--db", db).stdout
+    assert "server went\\x1b[2J away" in printed
+    assert "overloaded" in printed
+    assert "1.50 s" in printed
+
+
+@pytest.mark.parametrize("wanted", ["0", "9", "%", "", "00_abc"])
+def test_show_of_none_or_several_says_so(db: Path, wanted: str) -> None:
+    result = midstream("show", wanted, "--db", db)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert wanted in result.stderr
+
+
+def test_an_empty_database_is_no_error(tmp_path: Path) -> None:
+    StoreWriter(tmp_path / "empty.db").close()
+    assert "No stream" in midstream("streams", "--db", tmp_path / "empty.db").stdout
+    assert "No stream" in midstream("stats", "--db", tmp_path / "empty.db").stdout
+    assert midstream("show", "last", "--db", tmp_path / "empty.db").exit_code == 2
+
+
+def test_a_file_that_is_no_database_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"no database " * 200)
+    result = midstream("streams", "--db", tmp_path / "x.db")
+    assert result.exit_code == 2
+    assert "cannot be read" in result.stderr
+
+
+def test_watching_finds_what_ends_once_however_long_it_ran(db: Path) -> None:
+    writer, reader = StoreWriter(db), open_reader(db)
+    long = record(0, id="long", outcome=None, started_at="2026-11-01T00:00:00.000Z")
+    writer.started(long)
+    _flush(writer)
+    watch = Watch(reader)
+    watch.start()
+    assert (watch.poll(), list(watch.open)) == ([], ["long"])
+    writer.finished(record(9), ())
+    long.outcome = "complete"
+    writer.finished(long, ())
+    writer.close()
+    assert [row["id"] for row in watch.poll()] == ["long", "009abc"]
+    assert (watch.poll(), watch.open) == ([], {})
+    reader.close()
+
+
+def test_watching_finds_more_than_its_window(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midstream.cli.tail.WINDOW", 4)
+    reader = open_reader(db)
+    watch = Watch(reader)
+    watch.start()
+    writer = StoreWriter(db)
+    for number in range(10, 23):
+        writer.finished(record(number), ())
+    writer.close()
+    assert [row["id"] for row in watch.poll()] == [f"0{number}abc" for number in range(10, 23)]
+    reader.close()
+
+
+def test_a_line_is_for_grep_and_harmless() -> None:
+    row = {name: getattr(RECORDS[3], name) for name in StreamRecord.__dataclass_fields__}
+    assert "outcome truncated" in line(row)
+    assert line(row).isprintable()
+
+
+@contextmanager
+def tailing(environment: dict[str, str], *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([*command(), "tail", *arguments], env=environment, stdout=stdout, text=True) as process:
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+def test_a_piped_tail_prints_a_stream_that_ends_and_leaves_cleanly(db: Path, environment: dict[str, str]) -> None:
+    with tailing(environment, "--json", "--db", str(db)) as process:
+        assert process.stdout is not None
+        writer = StoreWriter(db)
+        found: list[str] = []
+        for number in range(10, 400):  # the first ones may end before it looks: it tells of what ends from then on
+            writer.finished(record(number, id=f"tail-{number}", started_at=f"2026-11-25T00:00:{number / 10:06.3f}Z"), ())
+            if _readable(process):
+                found.append(process.stdout.readline())
+                break
+        writer.close()
+        assert json.loads(found[0])["id"].startswith("tail-")
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(30) == 0
+
+
+def test_a_tail_on_a_terminal_shows_what_is_in_flight(db: Path, environment: dict[str, str]) -> None:
+    writer = StoreWriter(db)
+    writer.started(record(8, id="running", outcome=None, model_served="", model_requested=HOSTILE))
+    _flush(writer)
+    ours, theirs = pty.openpty()
+    with tailing(environment | {"TERM": "xterm", "COLUMNS": "200"}, "--db", str(db), stdout=theirs) as process:
+        seen = b""
+        while b"in flight" not in seen or b"Ctrl-C ends" not in seen:
+            seen += os.read(ours, 65536)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    os.close(theirs)
+    os.close(ours)
+    writer.close()
+    assert b"\x1b]0;owned" not in seen
+    assert b"running" in seen
+
+
+def _readable(process: subprocess.Popen[str]) -> bool:
+    import select
+
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0.2)[0])

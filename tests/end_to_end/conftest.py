@@ -1,0 +1,35 @@
+"""One provider and one measuring mitmdump for all tests of a run; each test sets its own handler and reads its own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from end_to_end.harness import Authority, Provider, Proxy, running
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def provider(authority: Authority) -> Iterator[Provider]:
+    provider = Provider(authority)
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture(scope="session")
+def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("conf")
+
+
+@pytest.fixture(scope="session")
+def proxy(authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("proxy")
+    proxy = Proxy(folder, confdir=confdir, trust=authority.file, upstream=f"::127.0.0.1:{provider.port}")
+    with running(proxy):
+        yield proxy

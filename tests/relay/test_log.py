@@ -1,0 +1,185 @@
+"""The stream log: every reader gets every frame once, in order, whatever the window, the spool and its pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midstream.relay.log import Expired, Reader, StreamLog
+from midstream.relay.spool import BLOCK, SEGMENTS
+
+
+def run[T](work: Coroutine[None, None, T]) -> T:
+    return asyncio.run(asyncio.wait_for(work, 30))
+
+
+async def rest(reader: Reader) -> list[bytes]:
+    got: list[bytes] = []
+    while entries := await reader.take():
+        got += [entry.data for entry in entries]
+    return got
+
+
+@given(st.lists(st.binary(max_size=60), max_size=60), st.integers(1, 300), st.integers(0, 60))
+@settings(max_examples=60, deadline=None)
+def test_a_reader_from_anywhere_gets_exactly_the_rest(frames: list[bytes], window: int, after: int) -> None:
+    async def work() -> list[bytes]:
+        log = StreamLog(window=window, spool=1 << 20)
+        for frame in frames:
+            await log.append(frame)
+        log.close()
+        with log.reader(min(after, len(frames))) as reader:
+            return await rest(reader)
+
+    assert run(work()) == frames[after:]
+
+
+def test_readers_follow_a_stream_as_it_is_written() -> None:
+    frames = [f"{n}".encode() * 20 for n in range(200)]
+
+    async def work() -> list[list[bytes]]:
+        log = StreamLog(window=500, spool=1 << 20)
+
+        async def write() -> None:
+            for frame in frames:
+                await log.append(frame)
+                await asyncio.sleep(0)
+            log.close()
+
+        readers = [asyncio.create_task(rest(log.reader())) for _ in range(3)]
+        await write()
+        return await asyncio.gather(*readers)
+
+    assert run(work()) == [frames] * 3
+
+
+def test_memory_stays_within_the_window() -> None:
+    async def work() -> int:
+        log = StreamLog(window=10_000, spool=1 << 24)
+        most = 0
+        for _ in range(3_000):
+            await log.append(b"x" * 400)
+            most = max(most, log.memory)
+        return most
+
+    assert run(work()) <= 10_000
+
+
+def test_a_frame_larger_than_window_and_block_passes() -> None:
+    frames = [b"a", b"b" * (2 * BLOCK), b"c", b"d" * (3 * BLOCK)]
+
+    async def work() -> list[bytes]:
+        log = StreamLog(window=100, spool=1 << 24)
+        for frame in frames:
+            await log.append(frame)
+        log.close()
+        return await rest(log.reader())
+
+    assert run(work()) == frames
+
+
+def test_a_full_log_waits_for_its_slowest_reader_and_says_how_long() -> None:
+    async def work() -> tuple[bool, float, list[bytes]]:
+        log = StreamLog(window=100, spool=400)
+        reader = log.reader()
+
+        async def write() -> None:
+            for n in range(100):
+                await log.append(bytes([n]) * 50)
+            log.close()
+
+        writer = asyncio.create_task(write())
+        await asyncio.wait([writer], timeout=0.1)
+        stuck = not writer.done()
+        got = await rest(reader)
+        await writer
+        return stuck, log.paused, got
+
+    stuck, paused, got = run(work())
+    assert stuck
+    assert paused > 0
+    assert got == [bytes([n]) * 50 for n in range(100)]
+
+
+def test_disk_use_is_bounded_and_what_everybody_has_read_is_forgotten(tmp_path: Path) -> None:
+    async def work() -> int:
+        log = StreamLog(window=100, spool=4_000, folder=tmp_path)
+        reader = log.reader()
+        most = 0
+        for n in range(2_000):
+            await log.append(b"%05d" % n * 10)
+            while reader.position < log.last:
+                await reader.take()
+            most = max(most, len(log._spool._segments))
+        with pytest.raises(Expired):
+            log.reader(after=0)
+        return most
+
+    assert run(work()) <= SEGMENTS
+
+
+def test_with_nobody_reading_a_full_log_waits_rather_than_forget() -> None:
+    async def work() -> list[bytes]:
+        log = StreamLog(window=100, spool=400)
+
+        async def write() -> None:
+            for n in range(40):
+                await log.append(bytes([n]) * 50)
+            log.close()
+
+        writer = asyncio.create_task(write())
+        await asyncio.wait([writer], timeout=0.1)
+        assert not writer.done()
+        got = await rest(log.reader())
+        await writer
+        return got
+
+    assert run(work()) == [bytes([n]) * 50 for n in range(40)]
+
+
+def test_a_reader_that_leaves_frees_the_writer() -> None:
+    async def work() -> int:
+        log = StreamLog(window=100, spool=400)
+        stays, leaves = log.reader(), log.reader()
+
+        async def write() -> None:
+            for _ in range(60):
+                await log.append(b"x" * 50)
+            log.close()
+
+        writer = asyncio.create_task(write())
+        reading = asyncio.create_task(rest(stays))
+        await asyncio.wait([writer], timeout=0.1)
+        assert not writer.done()
+        leaves.close()
+        await writer
+        return len(await reading)
+
+    assert run(work()) == 60
+
+
+def test_a_frame_not_yet_written_cannot_be_asked_for() -> None:
+    async def work() -> None:
+        with pytest.raises(ValueError, match="the newest is 0"):
+            StreamLog().reader(after=1)
+
+    run(work())
+
+
+def test_discard_ends_readers() -> None:
+    async def work() -> list[bytes]:
+        log = StreamLog()
+        await log.append(b"a")
+        reader = log.reader()
+        await reader.take()
+        reading = asyncio.create_task(rest(reader))
+        await asyncio.sleep(0)
+        log.discard()
+        return await reading
+
+    assert run(work()) == []

@@ -1,0 +1,124 @@
+"""Events and a clock → a row's figures."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Reasoning, Start, Text, ToolCall, Usage
+from midstream.observation import ERROR_LENGTH, GAPS, Observation, Outcome, StreamRecord, clean, percentile
+
+
+def observe(*steps: tuple[float, list[Event]], outcome: Outcome = "complete", end: float | None = None) -> StreamRecord:
+    observation = Observation(StreamRecord(id="s", started_at="t"), 100.0)
+    for at, events in steps:
+        observation.feed(events, 100.0 + at)
+    return observation.settle(outcome, 100.0 + (steps[-1][0] if end is None else end))
+
+
+def test_first_token_is_the_first_content_not_the_first_bytes() -> None:
+    row = observe((0.1, [Start(model="m")]), (0.2, [OPAQUE]), (0.5, [Text("a")]), (0.9, [END]))
+    assert row.ttft_ms == pytest.approx(500)
+    assert row.duration_ms == pytest.approx(900)
+
+
+@pytest.mark.parametrize("content", [Reasoning("hm"), ToolCall(0, "id", "f")])
+def test_reasoning_and_tool_calls_are_content(content: Event) -> None:
+    assert observe((0.25, [content]), (0.3, [END])).ttft_ms == pytest.approx(250)
+
+
+def test_gaps_are_between_content_only() -> None:
+    steps: list[tuple[float, list[Event]]] = [(t, [Text("a")]) for t in (1.0, 1.1, 1.3, 1.6, 2.0)]
+    row = observe(*steps, (1.9, [OPAQUE]), (2.1, [END]))
+    assert (row.gap_p50_ms, row.gap_max_ms) == (pytest.approx(250), pytest.approx(400))
+    assert row.gap_p95_ms == pytest.approx(385)
+    assert row.chunks == 5
+
+
+def test_tokens_per_second_is_over_the_generation_without_the_wait() -> None:
+    row = observe((5.0, [Text("a")]), (7.0, [Text("b")]), (9.0, [Usage(10, 50), END]))
+    assert row.tokens_per_s == pytest.approx(25)
+    assert (row.input_tokens, row.output_tokens, row.usage_source) == (10, 50, "provider")
+
+
+def test_a_stream_with_one_content_event_has_no_rate_and_no_gaps() -> None:
+    row = observe((1.0, [Text("a"), Usage(1, 1), END]))
+    assert (row.tokens_per_s, row.gap_p50_ms, row.gap_max_ms) == (None, None, None)
+
+
+@pytest.mark.parametrize("end", ["client_gone", "truncated", "interrupted", "complete"])
+def test_what_the_stream_said_goes_before_how_the_connection_ended(end: Outcome) -> None:
+    assert observe((1.0, [Text("a"), Finish("stop"), END]), outcome=end).outcome == "complete"
+
+
+def test_a_failure_in_the_stream_is_a_failed_one_even_if_it_went_on_to_its_end() -> None:
+    row = observe((1.0, [Text("a")]), (2.0, [Failure("overloaded", "overloaded_error"), END]))
+    assert (row.outcome, row.error_type, row.error) == ("failed", "overloaded_error", "overloaded")
+
+
+def test_a_missing_terminal_event_is_truncation_unless_the_client_left() -> None:
+    truncated = Failure("too early", "truncated")
+    assert observe((1.0, [Text("a"), truncated])).outcome == "truncated"
+    assert observe((1.0, [Text("a"), truncated]), outcome="client_gone").outcome == "client_gone"
+
+
+def test_the_connections_own_error_explains_a_truncation_best() -> None:
+    observation = Observation(StreamRecord(id="s", started_at="t"), 0.0)
+    observation.feed([Text("a"), Failure("too early", "truncated")], 1.0)
+    row = observation.settle("truncated", 2.0, error_type="connection_error", error="reset by peer")
+    assert (row.error_type, row.error) == ("connection_error", "reset by peer")
+
+
+def test_malformed_frames_are_counted_on_a_complete_stream() -> None:
+    row = observe((1.0, [Malformed("not JSON"), Malformed("worse"), Text("a"), END]))
+    assert (row.outcome, row.error_type, row.error) == ("complete", "malformed", "2 malformed: not JSON")
+
+
+def test_the_first_choice_names_the_finish_reason() -> None:
+    row = observe((1.0, [Finish("length", choice=1), Finish("stop", choice=0), Finish("x", choice=2), END]))
+    assert row.finish_reason == "stop"
+
+
+def test_text_is_handed_over_once() -> None:
+    observation = Observation(StreamRecord(id="s", started_at="t"), 0.0)
+    observation.feed([Text("ab"), Reasoning("c")], 1.0)
+    assert (observation.text_size, observation.take_text()) == (3, "abc")
+    assert (observation.text_size, observation.take_text()) == (0, "")
+
+
+def test_a_long_stream_keeps_a_bounded_sample_of_its_gaps() -> None:
+    observation = Observation(StreamRecord(id="s", started_at="t"), 0.0)
+    for n in range(3 * GAPS):
+        observation.feed([Text("a")], n * 0.01)
+    assert len(observation._gaps) == GAPS
+    row = observation.settle("complete", 1000.0)
+    assert row.gap_p50_ms == pytest.approx(10)
+    assert row.chunks == 3 * GAPS
+
+
+def test_restart_measures_from_the_later_request() -> None:
+    observation = Observation(StreamRecord(id="s", started_at="t"), 0.0)
+    observation.restart(5.0)
+    observation.feed([Text("a"), END], 6.0)
+    assert observation.settle("complete", 6.0).ttft_ms == pytest.approx(1000)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-abcdefgh12345678", "Bearer abc.def-ghi", "AIzaSyA1234567890abcdef", "x" * 64, "eyJhbGciOiJIUzI1NiJ9.e30"],
+)
+def test_clean_hides_what_looks_like_a_credential(secret: str) -> None:
+    assert secret not in clean(f"Incorrect key {secret} given", ERROR_LENGTH)
+
+
+@given(st.text(), st.integers(1, 400))
+def test_clean_is_short_and_printable(text: str, length: int) -> None:
+    assert len(clean(text, length)) <= max(length, 0)
+    assert clean(text, length).isprintable()
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 1))
+def test_a_percentile_lies_within_its_values(values: list[float], q: float) -> None:
+    ordered = sorted(values)
+    assert ordered[0] <= percentile(ordered, q) <= ordered[-1] * (1 + 1e-9)
