@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from pathlib import Path
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -39,7 +38,7 @@ class _Stream:
         self._account = flows.account(flow, match, match.facts.model)
         self._observation = self._account.observation
         request = flow.request
-        self._account.prompt = lambda: match.dialect.prompt(registry.fields(flows.body_of(request)))
+        self._account.prompt = lambda: flows.prompt_of(match, flows.body_of(request))
         ledger.open(self._account)
 
     def begin(self, response: http.Response) -> None:
@@ -72,6 +71,9 @@ class _Stream:
             self._ledger.first_content(self._account)
         if observation.text_size > ledgers.SPILL:
             self._ledger.spill(self._account)
+
+    def forget(self) -> None:
+        self._ledger.forget(self._account)
 
     def end(self, outcome: Outcome, error_type: str = "", error: str = "") -> None:
         self._read()
@@ -138,21 +140,20 @@ class MeasureStreams:
         self._sessions: dict[str, _Session] = {}
 
     def load(self, loader: Loader) -> None:
-        loader.add_option(
-            "midstream_db", str, flows.DEFAULT_DB, "SQLite database that LLM streams are recorded in, one row each."
-        )
+        loader.add_option(*flows.DB_OPTION)
 
     def configure(self, updated: set[str]) -> None:
         if "midstream_db" in updated:
-            path = Path(ctx.options.midstream_db).expanduser()
-            if not ctx.options.midstream_db or path.is_dir():
-                raise exceptions.OptionsError(f"midstream_db: {ctx.options.midstream_db!r} is not a file's path")
+            try:
+                path = flows.db_path(ctx.options.midstream_db)
+            except ValueError as error:
+                raise exceptions.OptionsError(str(error)) from error
             if self._ledger is not None:
                 self._ledger.shut()
             self._ledger = ledgers.Ledger(store.StoreWriter(path))
 
     def request(self, flow: http.HTTPFlow) -> None:
-        if flow.response or flow.error or not flow.live or self._ledger is None:
+        if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):
             return
         request = flow.request
         if request.headers.get("upgrade", "").lower() == "websocket":
@@ -170,6 +171,9 @@ class MeasureStreams:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         response = flow.response
         if response is None or flow.websocket or response.status_code == 101:
+            return
+        if flow.metadata.get(flows.RELAYED):
+            self._leave_to_relay(flow)
             return
         stream = self._streams.get(flow.id) or self._unknown(flow)
         if stream is not None:
@@ -193,10 +197,19 @@ class MeasureStreams:
         stream = self._streams[flow.id] = _Stream(match, flow, self._ledger)
         return stream
 
+    def _leave_to_relay(self, flow: http.HTTPFlow) -> None:
+        """The relay, loaded after this addon, has taken the flow over and measures it itself."""
+        stream = self._streams.pop(flow.id, None)
+        if stream is not None:
+            stream.forget()
+
     def response(self, flow: http.HTTPFlow) -> None:
         self._end(flow, "complete")
 
     def error(self, flow: http.HTTPFlow) -> None:
+        if flow.metadata.get(flows.RELAYED):
+            self._leave_to_relay(flow)
+            return
         message = flow.error.msg if flow.error else ""
         if flows.client_left(flow, message):
             self._end(flow, "client_gone", "client_disconnected", message)

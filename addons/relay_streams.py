@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-from mitmproxy import connection, ctx, http
+from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layers, mode_specs, server_hooks
 from mitmproxy.proxy.layers.http import _http2
@@ -66,12 +65,20 @@ class RelayStreams:
         self._originals: dict[str, _Original] = {}
 
     def load(self, loader: Loader) -> None:
-        loader.add_option("midstream_db", str, flows.DEFAULT_DB, "SQLite database that LLM streams are recorded in.")
+        loader.add_option(*flows.DB_OPTION)
+
+    def configure(self, updated: set[str]) -> None:
+        if "midstream_db" in updated and self._ledger is None:
+            try:
+                self._ledger = ledgers.Ledger(store.StoreWriter(flows.db_path(ctx.options.midstream_db)))
+            except ValueError as error:
+                raise exceptions.OptionsError(str(error)) from error
 
     async def running(self) -> None:
+        if self._ledger is None:
+            return
         # Eager would dial the provider on CONNECT, and fail there for one that is down, before anything could reroute.
         ctx.options.update(connection_strategy="lazy", tcp_timeout=max(ctx.options.tcp_timeout, TCP_TIMEOUT))
-        self._ledger = ledgers.Ledger(store.StoreWriter(Path(ctx.options.midstream_db).expanduser()))
         relay = Relay(_upstream_options(), self._ledger)
         await relay.start()
         self._relay = relay
@@ -83,15 +90,19 @@ class RelayStreams:
         request = flow.request
         if request.method != "POST" or request.headers.get("upgrade"):
             return
-        match = registry.recognise(flows.host_of(flow), request.path, flows.body_of(request))
+        body = flows.body_of(request)
+        match = registry.recognise(flows.host_of(flow), request.path, body)
         if match is not None:
-            self._point_at_relay(flow, match, self._relay)
+            account = flows.account(flow, match, match.facts.model)
+            account.prompt = lambda: flows.prompt_of(match, body)
+            self._point_at_relay(
+                flow, Job(request=_upstream_request(flow), match=match, account=account, held=_held(flow))
+            )
 
-    def _point_at_relay(self, flow: http.HTTPFlow, match: registry.Match, relay: Relay) -> None:
-        request = flow.request
-        account = flows.account(flow, match, match.facts.model)
-        job = Job(request=_upstream_request(flow), match=match, account=account, held=_held(flow))
-        account.prompt = lambda: match.dialect.prompt(registry.fields(job.request.body))
+    def _point_at_relay(self, flow: http.HTTPFlow, job: Job) -> None:
+        request, relay = flow.request, self._relay
+        if relay is None:
+            return
         via = flow.server_conn.via
         self._originals[flow.id] = _Original(
             job, request.scheme, request.host, request.port, request.path, request.headers, request.raw_content, via

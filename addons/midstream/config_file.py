@@ -36,8 +36,9 @@ def parse(text: str, name: str = "midstream.toml") -> Config:
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise ConfigError(f"{name}:{line[1]}: not TOML: {error}" if line else f"{name}: not TOML: {error}") from None
+        at = re.search(r"at line (\d+)", str(error))
+        line = at[1] if at else text.count("\n", 0, -1) + 1  # else it says "at end of document"
+        raise ConfigError(f"{name}:{line}: not TOML: {error}") from None
     problems: list[Problem] = []
     config = Config.default()
     try:

@@ -52,7 +52,8 @@ class Lines:
 
     def _note(self, table: Path, value: Any, number: int) -> None:
         """Note a key and all that its value has in it: an inline table's keys are looked for as well."""
-        self._lines.setdefault(table, number)
+        if table:
+            self._lines.setdefault(table, number)
         items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for name, item in items:
             self._note((*table, name), item, number)

@@ -74,7 +74,7 @@ def _problem(kind: str, path: tuple[str | int, ...], message: str, value: Any) -
     if kind == "missing":
         return Problem(path, f"{dotted(path)}: missing{_meaning(path)}")
     if kind in ("model_type", "model_attributes_type"):
-        message = "should be a table"
+        return Problem(path, f"{dotted(path)}: should be a table{_meaning(path)}")
     text = _WORDS.get(message, message.removeprefix("Value error, ").replace("Input should be", "should be"))
     return Problem(path, f"{dotted(path)}{_shown(path, value)}: {text}{_meaning(path)}")
 

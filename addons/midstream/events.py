@@ -20,7 +20,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The answer begins; comes again when a later frame names what an earlier one left empty (Azure's first chunk has no model)."""
+    """The answer begins; comes again when a later frame names what an earlier one left empty (Azure's first chunk: the model)."""
 
     id: str = ""
     model: str = ""

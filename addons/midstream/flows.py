@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 from midstream import ledger
-from midstream.dialects.registry import Match
+from midstream.dialects.registry import Match, fields
 from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean
 
-DEFAULT_DB = "~/.midstream/streams.db"
+DB_OPTION = ("midstream_db", str, "~/.midstream/streams.db", "SQLite database that gets one row for each LLM stream.")
+"""The same in every addon that has it: mitmproxy warns of two different options of one name."""
 
 STREAM = "midstream.stream"
 """Key of flow.metadata: the id of the flow's (latest) row."""
@@ -21,6 +23,14 @@ RELAYED = "midstream.relayed"
 _PRODUCT = re.compile(r"[^\s/(;]+(?:/(?=[A-Za-z])[^\s/(;]+)?")
 
 _ADDRESS = re.compile(r"[\d.]+|.*:.*")
+
+
+def db_path(option: str) -> Path:
+    """The file that midstream_db names. Raises ValueError quoting it if it names none."""
+    path = Path(option).expanduser()
+    if not option or path.is_dir():
+        raise ValueError(f"midstream_db: {option!r} is not a file's path")
+    return path
 
 
 def app_of(user_agent: str) -> str:
@@ -60,6 +70,12 @@ def account(flow: Any, match: Match, model: str) -> ledger.Account:
     )
     flow.metadata[STREAM] = record.id
     return ledger.Account(Observation(record, time.monotonic()), prices=match.prices)
+
+
+def prompt_of(match: Match, body: bytes | None) -> tuple[list[str], int | None]:
+    """What counts as input: the texts, and the tokens of the template around them (None: not known)."""
+    said = fields(body)
+    return match.dialect.prompt(said), match.dialect.template_tokens(said)
 
 
 def client_left(flow: Any, message: str) -> bool:

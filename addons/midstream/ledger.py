@@ -33,16 +33,21 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _no_prompt() -> tuple[list[str], int | None]:
+    return [], None
+
+
 @dataclass(slots=True)
 class Account:
     """What the ledger keeps of one open stream.
 
-    prompt: gives the texts that count as input; called off the event loop, and only if the provider reported no usage.
+    prompt: gives the texts that count as input, and the tokens the provider's template adds (None: not known); called off
+    the event loop, and only if the provider reported no usage.
     """
 
     observation: Observation
     prices: str = ""
-    prompt: Callable[[], list[str]] = list
+    prompt: Callable[[], tuple[list[str], int | None]] = _no_prompt
     counter: tokens.OutputCounter | None = field(default=None)
 
 
@@ -53,6 +58,8 @@ class Ledger:
         self._store = store
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="midstream-count")
         self._waiting = 0
+        self.stopping = False
+        """Set when mitmdump is told to stop: streams that end now were interrupted, not left by their clients."""
 
     def open(self, account: Account) -> None:
         """A stream has begun: show it as in flight."""
@@ -61,6 +68,10 @@ class Ledger:
     def first_content(self, account: Account) -> None:
         """Its first content came: show that."""
         self._store.progress(account.observation.record)
+
+    def forget(self, account: Account) -> None:
+        """It is measured elsewhere: no row."""
+        self._store.forgotten(account.observation.record)
 
     def spill(self, account: Account) -> None:
         """Count what the observation holds so far, so that memory stays flat however long the answer is."""
@@ -109,10 +120,11 @@ class Ledger:
             exact = exact and account.counter.exact
             counted = True
         if record.input_tokens is None and (record.chunks or record.outcome == "complete"):
-            texts = account.prompt()
+            texts, template = account.prompt()
             if texts:
-                record.input_tokens, exact_input = tokens.count_prompt(_model(record), texts)
-                exact = exact and exact_input
+                text_tokens, exact_texts = tokens.count_prompt(_model(record), texts)
+                record.input_tokens = text_tokens + (template or 0)
+                exact = exact and exact_texts and template is not None
                 counted = True
         if counted and usage is None:
             record.usage_source = "tiktoken" if exact else "estimate"

@@ -36,7 +36,7 @@ ERROR_LENGTH = 300
 NAME_LENGTH = 200
 """Characters of a model's or a finish reason's name that a row keeps."""
 
-_SECRET = re.compile(r"\b(?:sk|pk|key|gsk|xai|AIza|Bearer|Basic|eyJ)[-_ ]?[\w.*-]{6,}|[\w-]{40,}")
+_SECRET = re.compile(r"\b(?:(?:sk|rk|pk|gsk|xai|key|mst)[-_]|AIza|eyJ)[\w.*-]{6,}|\b(?:Bearer|Basic)\s+\S+|[\w-]{40,}")
 
 type Outcome = Literal["complete", "client_gone", "truncated", "failed", "interrupted"]
 type UsageSource = Literal["provider", "tiktoken", "estimate"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.process import command
 from click.testing import CliRunner, Result
+
+from cli.process import command
 from midstream.cli import main
 from midstream.cli.tail import Watch, line
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.store import StoreWriter, open_reader
+from midstream.store import StoreWriter, open_for_writing, open_reader
 
 HOSTILE = "evil\x1b]0;owned\x07\u202e[red]model[/red]"
 
@@ -53,11 +56,34 @@ RECORDS = (
     record(1),
     record(2),
     record(3, provider="anthropic", model_requested="claude", model_served="claude-x", app="curl", cost_usd=None),
-    record(4, outcome="truncated", error_type="connection_error", error="server went\x1b[2J away", model_served=HOSTILE, model_requested=""),
+    record(
+        4,
+        outcome="truncated",
+        error_type="connection_error",
+        error="server went\x1b[2J away",
+        model_served=HOSTILE,
+        model_requested="",
+    ),
 )
 ATTEMPTS = (
-    AttemptRecord(stream_id="004abc", n=1, provider="openai", model="gpt-4o", started_at="2026-11-24T04:00:00.000Z", http_status=503, ended="overloaded"),
-    AttemptRecord(stream_id="004abc", n=2, provider="openai", model="gpt-4o", started_at="2026-11-24T04:00:01.500Z", http_status=200, ended="truncated"),
+    AttemptRecord(
+        stream_id="004abc",
+        n=1,
+        provider="openai",
+        model="gpt-4o",
+        started_at="2026-11-24T04:00:00.000Z",
+        http_status=503,
+        ended="overloaded",
+    ),
+    AttemptRecord(
+        stream_id="004abc",
+        n=2,
+        provider="openai",
+        model="gpt-4o",
+        started_at="2026-11-24T04:00:01.500Z",
+        http_status=200,
+        ended="truncated",
+    ),
 )
 
 
@@ -127,10 +153,9 @@ def test_stats_sum_up_by_what_is_asked(db: Path) -> None:
 
 def test_stats_as_a_table_has_their_numbers(db: Path) -> None:
     printed = midstream("stats", "--by", "provider", "--db", db).stdout
-    [line] = [line for line in printed.splitlines() if "openai" in line]
-    assert ["openai", "3", "1", "33.3%", "200 ms"] == line.replace(" ms", "_ms").replace("_ms", " ms").split("  ")[0:1] + [
-        part.strip() for part in line.split("  ")[1:] if part.strip()
-    ][:4]
+    [line] = [line for line in printed.splitlines() if line.strip().startswith("openai")]
+    assert re.split(r"\s{2,}", line.strip())[:4] == ["openai", "3", "1", "33.3%"]
+    assert "200 ms" in line
     assert "$0.75" in line
 
 
@@ -153,11 +178,11 @@ def test_show_tells_the_attempts_as_a_timeline(db: Path) -> None:
 def test_show_of_none_or_several_says_so(db: Path, wanted: str) -> None:
     result = midstream("show", wanted, "--db", db)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert wanted in result.stderr
+    assert ("several streams" if wanted == "0" else "no stream") in result.stderr
 
 
 def test_an_empty_database_is_no_error(tmp_path: Path) -> None:
-    StoreWriter(tmp_path / "empty.db").close()
+    open_for_writing(tmp_path / "empty.db").close()
     assert "No stream" in midstream("streams", "--db", tmp_path / "empty.db").stdout
     assert "No stream" in midstream("stats", "--db", tmp_path / "empty.db").stdout
     assert midstream("show", "last", "--db", tmp_path / "empty.db").exit_code == 2
@@ -174,7 +199,7 @@ def test_watching_finds_what_ends_once_however_long_it_ran(db: Path) -> None:
     writer, reader = StoreWriter(db), open_reader(db)
     long = record(0, id="long", outcome=None, started_at="2026-11-01T00:00:00.000Z")
     writer.started(long)
-    _flush(writer)
+    writer.flush()
     watch = Watch(reader)
     watch.start()
     assert (watch.poll(), list(watch.open)) == ([], ["long"])
@@ -207,7 +232,9 @@ def test_a_line_is_for_grep_and_harmless() -> None:
 
 
 @contextmanager
-def tailing(environment: dict[str, str], *arguments: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+def tailing(
+    environment: dict[str, str], *arguments: str, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen([*command(), "tail", *arguments], env=environment, stdout=stdout, text=True) as process:
         yield process
         if process.poll() is None:
@@ -220,7 +247,9 @@ def test_a_piped_tail_prints_a_stream_that_ends_and_leaves_cleanly(db: Path, env
         writer = StoreWriter(db)
         found: list[str] = []
         for number in range(10, 400):  # the first ones may end before it looks: it tells of what ends from then on
-            writer.finished(record(number, id=f"tail-{number}", started_at=f"2026-11-25T00:00:{number / 10:06.3f}Z"), ())
+            writer.finished(
+                record(number, id=f"tail-{number}", started_at=f"2026-11-25T00:00:{number / 10:06.3f}Z"), ()
+            )
             if _readable(process):
                 found.append(process.stdout.readline())
                 break
@@ -234,15 +263,15 @@ def test_a_piped_tail_prints_a_stream_that_ends_and_leaves_cleanly(db: Path, env
 def test_a_tail_on_a_terminal_shows_what_is_in_flight(db: Path, environment: dict[str, str]) -> None:
     writer = StoreWriter(db)
     writer.started(record(8, id="running", outcome=None, model_served="", model_requested=HOSTILE))
-    _flush(writer)
+    writer.flush()
     ours, theirs = pty.openpty()
     with tailing(environment | {"TERM": "xterm", "COLUMNS": "200"}, "--db", str(db), stdout=theirs) as process:
+        os.close(theirs)  # so that the end of the command is the end of what we read
         seen = b""
         while b"in flight" not in seen or b"Ctrl-C ends" not in seen:
             seen += os.read(ours, 65536)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    os.close(theirs)
     os.close(ours)
     writer.close()
     assert b"\x1b]0;owned" not in seen
@@ -250,7 +279,5 @@ def test_a_tail_on_a_terminal_shows_what_is_in_flight(db: Path, environment: dic
 
 
 def _readable(process: subprocess.Popen[str]) -> bool:
-    import select
-
     assert process.stdout is not None
     return bool(select.select([process.stdout], [], [], 0.2)[0])

@@ -28,7 +28,9 @@ def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def proxy(authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def proxy(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
     proxy = Proxy(folder, confdir=confdir, trust=authority.file, upstream=f"::127.0.0.1:{provider.port}")
     with running(proxy):

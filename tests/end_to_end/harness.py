@@ -65,7 +65,8 @@ HOSTS = (
     "api.openai.com",
     "api.anthropic.com",
     "generativelanguage.googleapis.com",
-    "*.test",
+    "mcp.test",
+    "vllm.test",
 )
 
 
@@ -89,9 +90,9 @@ class Provider:
 
     async def _start(self) -> None:
         server = web.Server(self._answer, access_log=None)  # type: ignore[arg-type]
-        self._runner = web.ServerRunner(server, handler_cancellation=True)
+        self._runner = web.ServerRunner(server, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls, shutdown_timeout=1)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         self._ready.put(self._runner.addresses[0][1])
 

@@ -18,6 +18,9 @@ from midstream.cli.reading import db_option, json_option
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
+MORE_LINES = 8
+"""Of what a mitmdump said that did not start: the reason is at its end."""
+
 
 @click.command()
 @click.option(
@@ -82,7 +85,10 @@ def _checks(port: int, confdir: Path, db: Path) -> Iterator[Check]:
 def _print(check: Check) -> None:
     """One line a check, at once; below it how to mend it. click drops the colours where no terminal shows them."""
     state = check.state if os.environ.get("NO_COLOR") else click.style(check.state, fg=COLOURS[check.state])
-    click.echo(f"{state}{' ' * (5 - len(check.state))}{check.name:<13}{clean(check.found)}")
+    first, *more = check.found.splitlines() or [""]
+    click.echo(f"{state}{' ' * (5 - len(check.state))}{check.name:<13}{clean(first)}")
+    for line in more[-MORE_LINES:]:
+        click.echo(f"{'':18}{clean(line)}")
     if check.mend and check.state != "ok":
         click.echo(f"{'':18}→ {clean(check.mend)}")
 

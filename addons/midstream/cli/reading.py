@@ -16,7 +16,7 @@ import click
 from midstream.cli.paths import DEFAULT_DB, tilde
 
 if TYPE_CHECKING:
-    from midstream.store import Reader
+    from midstream.queries import Reader
 
 NO_DATABASE = 2
 """Exit code; 1 is for what went wrong, 2 (as click has it) for what the caller can put right."""

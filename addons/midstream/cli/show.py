@@ -11,7 +11,7 @@ from midstream.cli.output import Column, clean, console, print_json, print_table
 from midstream.cli.reading import complain, db_option, json_option, reading, tilde_arguments
 
 if TYPE_CHECKING:
-    from midstream.store import Reader
+    from midstream.queries import Reader
 
 SECTIONS = {
     "": (
@@ -58,6 +58,9 @@ SECTIONS = {
     ),
 }
 
+UNLESS_ZERO = frozenset({"rerouted", "breaks", "resumes", "paused_ms"})
+"""What is worth a line only if it happened."""
+
 ATTEMPTS = (
     Column("n", "n", "number"),
     Column("after", "after", "ms"),
@@ -100,7 +103,10 @@ def _find(reader: Reader, wanted: str, db: str) -> dict[str, Any]:
     if wanted == "last":
         newest = reader.streams(limit=1)
         return dict(newest[0]) if newest else complain("no stream has been recorded yet")
-    row = reader.stream(wanted)
+    try:
+        row = reader.stream(wanted)
+    except LookupError as several:
+        complain(str(several))
     if row is None:
         complain(
             f"no stream's id begins with {clean(wanted)!r}. The recorded ones: midstream streams{tilde_arguments(db)}"
@@ -115,7 +121,7 @@ def _print(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Non
     out = console()
     width = max(len(column.title) for columns in SECTIONS.values() for column in columns)
     for title, columns in SECTIONS.items():
-        known = [column for column in columns if row.get(column.key) not in (None, "")]
+        known = [column for column in columns if _known(column, row)]
         if title and known:
             out.print(Text(f"\n{title}", style="bold"))
         for column in known:
@@ -124,6 +130,11 @@ def _print(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Non
     if attempts:
         out.print(Text("\nattempts", style="bold"))
         print_table(ATTEMPTS, [{**attempt, "after": _after(row, attempt)} for attempt in attempts])
+
+
+def _known(column: Column, row: Mapping[str, Any]) -> bool:
+    value = row.get(column.key)
+    return value not in (None, "") and not (column.key in UNLESS_ZERO and value == 0)
 
 
 def _after(row: Mapping[str, Any], attempt: Mapping[str, Any]) -> float | None:

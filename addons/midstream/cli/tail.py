@@ -20,7 +20,7 @@ from midstream.cli.streams import COLUMNS
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from midstream.store import Reader
+    from midstream.queries import Reader
 
 POLL_SECONDS = 0.25
 WINDOW = 200

@@ -66,18 +66,24 @@ def read_error(status: int, body: Any) -> Failure:
     )
 
 
+def _unknown_template(body: Json) -> int | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerOptions:
     """What an encoder writes where the events do not say it.
 
     id, model: used until (and unless) a Start event names the provider's own; an id of another dialect's shape is replaced by
     one of this dialect's. created: Unix seconds. include_usage: whether usage was asked for (OpenAI chat alone cares).
+    path: of the client's request, for a dialect whose APIs answer in different shapes (Ollama's /api/chat and /api/generate).
     """
 
     id: str
     model: str
     created: int
     include_usage: bool = True
+    path: str = ""
 
 
 class Encoder(Protocol):
@@ -102,6 +108,8 @@ class Dialect:
     session: a new decoder for one WebSocket session. None: HTTP only. WebSocket paths are `websocket_paths`.
     read_answer: a whole, not streamed, answer (parsed JSON) → events, END included.
     prompt: the JSON body → the texts that a tokenizer should count as input: one string a message or part, in order.
+    template_tokens: the JSON body → the tokens that the provider's chat template adds around those texts; None where nobody
+        knows (tools, images, most providers): the count is then an estimate.
     read_error: (HTTP status, parsed JSON or text) → Failure.
     finish_reasons: the provider's word → OpenAI's (`stop`, `length`, `tool_calls`, `content_filter`).
     read_conversation: (path, JSON body) → the request in no provider's words. Raises ValueError naming the field that is wrong.
@@ -121,6 +129,7 @@ class Dialect:
     session: Callable[[], SessionDecoder] | None = None
     read_answer: Callable[[Any], list[Event]]
     prompt: Callable[[Json], list[str]]
+    template_tokens: Callable[[Json], int | None] = _unknown_template
     read_error: Callable[[int, Any], Failure] = read_error
     finish_reasons: Mapping[str, str] = field(default_factory=dict)
     object_lines: bool = False

@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
+from midstream.dialects.gemini_answer import GeminiEncoder, write_answer, write_error
 from midstream.dialects.gemini_parts import Parts, prompt_texts, read_usage
+from midstream.dialects.gemini_request import read_conversation, write_request
 from midstream.events import END, OPAQUE, End, Event, Failure, Finish, Malformed, Start
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
@@ -191,4 +193,9 @@ GEMINI = Dialect(
         "3": "content_filter",
         "4": "content_filter",
     },
+    read_conversation=read_conversation,
+    write_request=write_request,
+    encoder=GeminiEncoder,
+    write_answer=write_answer,
+    write_error=write_error,
 )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from midstream.dialects.base import Dialect, RequestFacts
 from midstream.dialects.openai_chat_answer import ChatEncoder, write_answer, write_error
+from midstream.dialects.openai_chat_request import model_of, read_conversation, write_request
 from midstream.dialects.openai_chunks import Choice, ChunkDecoder
 from midstream.events import Event, Media, Reasoning, Refusal, Text
 from midstream.wire.json_text import Json, as_dict, as_list, as_str
@@ -132,10 +132,7 @@ def _read_image(events: list[Event], part: Json, choice: int) -> None:
 
 def read_request(path: str, body: Json) -> RequestFacts:
     """Return the model, on Azure the deployment that the path names if the body names no model, and whether to stream."""
-    model = as_str(body.get("model"))
-    if not model and (deployment := re.search(r"/(?:deployments|engines)/([^/]+)/", path)):
-        model = unquote(deployment[1])
-    return RequestFacts(model=model, stream=body.get("stream") is True)
+    return RequestFacts(model=model_of(path, as_str(body.get("model"))), stream=body.get("stream") is True)
 
 
 def _prompt(body: Json) -> list[str]:
@@ -157,6 +154,21 @@ def _part_text(part: Any) -> str:
     return as_str(fields.get("text")) or as_str(fields.get("refusal")) or _thinking(fields.get("thinking"))
 
 
+_PLAIN_MESSAGE = frozenset(("role", "content"))
+
+
+def template_tokens(body: Json) -> int | None:
+    """Three tokens and the role's one around each message, three that begin the answer: OpenAI's cookbook, "How to count
+    tokens with tiktoken", for all its chat models since gpt-3.5-turbo-0613. None for what it gives no rule for."""
+    messages = as_list(body.get("messages"))
+    if any(body.get(key) for key in ("tools", "functions", "response_format")):
+        return None
+    for message in messages:
+        if not isinstance(message, dict) or message.keys() != _PLAIN_MESSAGE or not isinstance(message["content"], str):
+            return None
+    return 4 * len(messages) + 3
+
+
 OPENAI_CHAT = Dialect(
     name="openai_chat",
     paths=PATHS,
@@ -165,7 +177,10 @@ OPENAI_CHAT = Dialect(
     decoder=_ChatDecoder,
     read_answer=lambda answer: _ChatDecoder().answer(answer),
     prompt=_prompt,
+    template_tokens=template_tokens,
     finish_reasons=FINISH_REASONS,
+    read_conversation=read_conversation,
+    write_request=write_request,
     encoder=ChatEncoder,
     write_answer=write_answer,
     write_error=write_error,

@@ -95,16 +95,6 @@ class Fields:
         return {key: value for key, value in self.json.items() if key not in self._taken and value is not None}
 
 
-class Kept(dict[str, Any]):
-    """A Conversation's `extras`, with the body it was read from: written again for its own dialect, every part of the
-    conversation that is still as it was is said in the client's own words (`developer` or `system`, `max_completion_tokens`
-    or `max_tokens`, a message's `name`, a part nobody here knows). Another dialect sees the extras alone."""
-
-    def __init__(self, extras: Json, body: Json) -> None:
-        super().__init__(extras)
-        self.body = body
-
-
 def read_stop(fields: Fields, key: str) -> tuple[str, ...]:
     """Take stop sequences: a string, or an array of them."""
     value = fields.any(key)

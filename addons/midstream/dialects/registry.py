@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from midstream.dialects.anthropic_messages import ANTHROPIC_MESSAGES
+from midstream.dialects.anthropic_messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES
 from midstream.dialects.base import Dialect, RequestFacts
 from midstream.dialects.bedrock_converse import BEDROCK_CONVERSE
 from midstream.dialects.bedrock_invoke import BEDROCK_INVOKE
-from midstream.dialects.cohere import COHERE
+from midstream.dialects.cohere import COHERE, COHERE_V1
 from midstream.dialects.gemini import GEMINI
 from midstream.dialects.gemini_interactions import GEMINI_INTERACTIONS
 from midstream.dialects.gemini_live import GEMINI_LIVE
@@ -25,11 +25,13 @@ DIALECTS = (
     OPENAI_CHAT,
     OPENAI_RESPONSES,
     ANTHROPIC_MESSAGES,
+    ANTHROPIC_COMPLETE,
     GEMINI,
     BEDROCK_CONVERSE,
     BEDROCK_INVOKE,
     OLLAMA,
     COHERE,
+    COHERE_V1,
     GEMINI_INTERACTIONS,
     OPENAI_COMPLETIONS,
     OPENAI_REALTIME,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from midstream.dialects.registry import Match
 from midstream.ledger import Account
@@ -36,3 +36,34 @@ class Job:
     account: Account
     held: Callable[[], int] = _nothing_held
     head: Head | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class GatewayJob:
+    """One request to the gateway: what the forwarded request itself does not tell.
+
+    peer: the client's IP address. authority: how the gateway was addressed, as the Host header had it.
+    token: the credential of the query, which nothing else shall see; the gateway takes it away. proxy, proxy_auth: see
+    UpstreamRequest. native: set by the gateway where a provider answers directly; more_headers are added to that answer.
+    stream: the id of the row, for the flow.
+    """
+
+    peer: str
+    authority: str
+    token: str = field(default="", repr=False)
+    held: Callable[[], int] = _nothing_held
+    proxy: str = ""
+    proxy_auth: str = field(default="", repr=False)
+    native: Job | None = None
+    more_headers: dict[str, str] = field(default_factory=dict)
+    stream: str = ""
+
+    @property
+    def head(self) -> Head | None:
+        """The provider's head, less what it says of who may read it; None where the gateway itself answers."""
+        head = self.native.head if self.native is not None else None
+        if head is None:
+            return None
+        kept = [(k, v) for k, v in head.headers if not k.lower().startswith(b"access-control-")]
+        added = [(k.encode(), v.encode()) for k, v in self.more_headers.items()]
+        return Head(head.status, head.reason, [*kept, *added])

@@ -35,7 +35,7 @@ async def deliver(job: Job, request: web.BaseRequest, upstream: Upstream, ledger
         _settle(job.account, ledger, "failed", error.kind, str(error))
         return _refusal(job, error)
     except asyncio.CancelledError:
-        _settle(job.account, ledger, "client_gone", "client_disconnected", "the client left before the answer began")
+        _settle_left(job.account, ledger, "the client left before the answer began")
         raise
     delivery = _Delivery(job, response, ledger)
     try:
@@ -76,7 +76,8 @@ class _Delivery:
             if request.transport is not None:
                 request.transport.abort()
         except (asyncio.CancelledError, ConnectionResetError):
-            self._end("client_gone", "client_disconnected", "the client left")
+            self._observation.feed(self._decoder.close(), time.monotonic())
+            _settle_left(self._job.account, self._ledger, "the client left")
             raise
         finally:
             if keeper is not None:
@@ -116,7 +117,7 @@ class _Delivery:
 
     async def _catch_up(self) -> None:
         while self._job.held() > HELD_LIMIT // 2:
-            await asyncio.sleep(HELD_POLL)
+            await asyncio.sleep(HELD_POLL)  # noqa: ASYNC110 - mitmproxy has no event for it
 
     async def _keep_alive(self, out: web.StreamResponse) -> None:
         """After each KEEPALIVE of silence between two frames, send a comment (WHATWG: an SSE client ignores it)."""
@@ -134,6 +135,13 @@ class _Delivery:
 def _settle(account: Account, ledger: Ledger, outcome: Outcome, error_type: str = "", error: str = "") -> None:
     account.observation.settle(outcome, time.monotonic(), error_type=error_type, error=error)
     ledger.close(account)
+
+
+def _settle_left(account: Account, ledger: Ledger, error: str) -> None:
+    if ledger.stopping:
+        _settle(account, ledger, "interrupted", "interrupted", "mitmdump was told to stop")
+    else:
+        _settle(account, ledger, "client_gone", "client_disconnected", error)
 
 
 def _refusal(job: Job, error: UpstreamError) -> web.Response:

@@ -47,6 +47,7 @@ class Relay:
 
     async def stop(self) -> None:
         """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
+        self._ledger.stopping = True
         OURS.discard(self.address)
         await self._runner.cleanup()
         await self._upstream.close()

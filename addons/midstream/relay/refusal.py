@@ -1,0 +1,49 @@
+"""A request that the gateway refuses: an HTTP status and an error in the form that the client's SDK reads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from midstream.dialects.base import Dialect
+from midstream.dialects.openai_chat_answer import write_error
+from midstream.events import Failure
+from midstream.wire.json_text import dump_json
+
+CODES = {
+    400: "invalid_request",
+    401: "invalid_api_key",
+    403: "permission_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    410: "stream_expired",
+    413: "request_too_large",
+    416: "range_not_satisfiable",
+    429: "rate_limit_exceeded",
+    501: "not_implemented",
+}
+
+
+class Refusal(Exception):
+    """Raised wherever a request turns out to be wrong; str() is for the client."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str = "", type: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.failure = Failure(message, type=type, code=code or CODES.get(status, ""), status=status)
+        self.headers = dict(headers or {})
+
+
+def error_body(failure: Failure, dialect: Dialect | None = None) -> bytes:
+    """The error as JSON: in the dialect's form, or OpenAI's."""
+    write = dialect.write_error if dialect is not None and dialect.write_error is not None else write_error
+    return dump_json(write(failure)).encode()
+
+
+def status_of(failure: Failure) -> int:
+    """The HTTP status that tells of a provider's failure: its own where it is an error's, else 502 (504 for a time-out)."""
+    if failure.status is not None and 400 <= failure.status <= 599:
+        return failure.status
+    return 504 if "timeout" in failure.type else 502
