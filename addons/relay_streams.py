@@ -8,26 +8,35 @@ given its real address back before anybody looks at it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import layers, mode_specs, server_hooks
 from mitmproxy.proxy.layers.http import _http2
 
-from midstream import connect, flows, store
+from midstream import config_file, connect, flows, store
 from midstream import ledger as ledgers
+from midstream.config import Config, ConfigError
 from midstream.dialects import registry
-from midstream.relay import tickets, upstream
-from midstream.relay.job import Job
+from midstream.relay import access, asked, tickets, upstream
+from midstream.relay.job import GatewayJob, Job
 from midstream.relay.server import Relay
 
 log = logging.getLogger(__name__)
 
 TCP_TIMEOUT = 24 * 3600
 """Seconds. mitmproxy's 600 would cut a model that thinks for longer; the relay has time-outs of its own."""
+
+
+POLL = 1.0
+"""Seconds between two looks at whether midstream.toml has changed."""
+
+GATEWAY = "midstream.gateway"
+"""Key of flow.metadata: a request to the gateway."""
 
 
 class _Fresh(tuple[str, int]):
@@ -43,10 +52,20 @@ class _Fresh(tuple[str, int]):
         return id(self)
 
 
+class _KeepingHost:
+    """mitmproxy's options for a client of the gateway's own listener. There mitmproxy would overwrite the Host header before any
+    hook sees it, and it is by the Host header that a web page which has its own name point at this machine is found out."""
+
+    keep_host_header = True
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(ctx.options, name)
+
+
 class _Original(NamedTuple):
     """What the flow looked like before it was pointed at the relay. (No dataclass: those fail in a `-s` script.)"""
 
-    job: Job
+    job: Job | GatewayJob
     scheme: str
     host: str
     port: int
@@ -63,11 +82,19 @@ class RelayStreams:
         self._relay: Relay | None = None
         self._ledger: ledgers.Ledger | None = None
         self._originals: dict[str, _Original] = {}
+        self._arrivals: dict[str, GatewayJob] = {}
+        self._file: config_file.ConfigFile | None = None
+        self._config = Config.default()
+        self._poller: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:
         loader.add_option(*flows.DB_OPTION)
+        loader.add_option("midstream_config", str, "", "midstream.toml: providers, routes, streams and gateway keys.")
 
     def configure(self, updated: set[str]) -> None:
+        if "midstream_config" in updated:
+            self._file = _config_file(ctx.options.midstream_config)
+            self._config = self._file.config if self._file is not None else Config.default()
         if "midstream_db" in updated and self._ledger is None:
             try:
                 self._ledger = ledgers.Ledger(store.StoreWriter(flows.db_path(ctx.options.midstream_db)))
@@ -79,15 +106,44 @@ class RelayStreams:
             return
         # Eager would dial the provider on CONNECT, and fail there for one that is down, before anything could reroute.
         ctx.options.update(connection_strategy="lazy", tcp_timeout=max(ctx.options.tcp_timeout, TCP_TIMEOUT))
-        relay = Relay(_upstream_options(), self._ledger)
+        relay = Relay(_upstream_options(), self._ledger, lambda: self._config)
         await relay.start()
         self._relay = relay
+        self._poller = asyncio.create_task(self._poll())
         log.info("midstream relays LLM streams")
 
+    async def _poll(self) -> None:
+        """Take over what was changed in midstream.toml; streams that run keep to what they began with."""
+        while True:
+            await asyncio.sleep(POLL)
+            changed = self._file.poll() if self._file is not None else None
+            self._config = changed or self._config
+
+    def client_connected(self, client: connection.Client) -> None:
+        mode = client.proxy_mode
+        if isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == access.GATEWAY_HOST:
+            handler = _handler(client)
+            if handler is not None:
+                handler.layer.context.options = _KeepingHost()
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if self._relay is None or flow.response or flow.error or not flow.live:
+            return
+        if flow.request.host.lower().rstrip(".") != access.GATEWAY_HOST:
+            return
+        job = self._arrivals[flow.id] = _gateway_job(flow)
+        if not _is_short(flow.request, self._config.gateway.body_limit):
+            flow.request.stream = True  # the relay counts it, and nothing is buffered here
+            self._point_at_gateway(flow, job)
+
     def request(self, flow: http.HTTPFlow) -> None:
-        if flow.response or flow.error or not flow.live or self._relay is None:
+        arrival = self._arrivals.pop(flow.id, None)
+        if flow.response or flow.error or not flow.live or self._relay is None or flow.metadata.get(flows.RELAYED):
             return
         request = flow.request
+        if arrival is not None:
+            self._point_at_gateway(flow, arrival)
+            return
         if request.method != "POST" or request.headers.get("upgrade"):
             return
         body = flows.body_of(request)
@@ -100,6 +156,19 @@ class RelayStreams:
             )
 
     def _point_at_relay(self, flow: http.HTTPFlow, job: Job) -> None:
+        self._redirect(flow, job, http.Headers(host="midstream"))
+        flow.request.raw_content = b""
+        flow.request.headers["content-length"] = "0"
+        flow.request.path = "/"
+
+    def _point_at_gateway(self, flow: http.HTTPFlow, job: GatewayJob) -> None:
+        """The gateway is in the relay, and gets the request as it is."""
+        flow.metadata[GATEWAY] = True
+        headers = flow.request.headers.copy()
+        headers["host"] = "midstream"
+        self._redirect(flow, job, headers)
+
+    def _redirect(self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers) -> None:
         request, relay = flow.request, self._relay
         if relay is None:
             return
@@ -108,12 +177,11 @@ class RelayStreams:
             job, request.scheme, request.host, request.port, request.path, request.headers, request.raw_content, via
         )
         flow.metadata[flows.RELAYED] = True
-        request.headers = http.Headers(host="midstream", **{tickets.HEADER.replace("-", "_"): relay.admit(job)})
+        headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":
-            request.headers["connection"] = "close"  # mitmproxy never reuses an HTTP/1 connection for an HTTP/2 client
-        request.raw_content = b""
-        request.headers["content-length"] = "0"
-        request.scheme, request.host, request.port, request.path = "http", *relay.address, "/"
+            headers["connection"] = "close"  # mitmproxy never reuses an HTTP/1 connection for an HTTP/2 client
+        request.headers = headers
+        request.scheme, request.host, request.port = "http", *relay.address
         flow.server_conn.via = None
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
@@ -125,7 +193,9 @@ class RelayStreams:
         if original is None or flow.response is None:
             return
         self._restore(flow, original)
-        flow.response.stream = True
+        if isinstance(original.job, GatewayJob):
+            flow.metadata[flows.STREAM] = original.job.stream
+        flow.response.stream = flow.response.status_code != 101
         head = original.job.head
         if head is not None:
             framing = {k: v for k in ("transfer-encoding",) if (v := flow.response.headers.get(k))}
@@ -133,7 +203,12 @@ class RelayStreams:
             flow.response.headers = http.Headers(head.headers)
             flow.response.headers.update(framing)
 
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        if flow.metadata.get(GATEWAY) and flow.websocket is not None:
+            del flow.websocket.messages[:-1]  # mitmproxy keeps every message for as long as the flow
+
     def error(self, flow: http.HTTPFlow) -> None:
+        self._arrivals.pop(flow.id, None)
         original = self._originals.pop(flow.id, None)
         if original is not None:
             self._restore(flow, original)
@@ -142,24 +217,61 @@ class RelayStreams:
         """mitmweb, saved flows and logs show the provider, never the loopback."""
         request = flow.request
         request.scheme, request.host, request.port = original.scheme, original.host, original.port
-        request.path, request.headers, request.raw_content = original.path, original.headers, original.body
+        request.path, request.headers = original.path, original.headers
+        if original.body is not None:  # else it was streamed, and mitmproxy refuses to have one put there
+            request.raw_content = original.body
         shown = connection.Server(address=(original.host, original.port))
         shown.timestamp_start = flow.server_conn.timestamp_start
         flow.server_conn = shown
 
     async def done(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
         if self._relay is not None:
             await self._relay.stop()
         if self._ledger is not None:
             self._ledger.shut()
 
 
+def _config_file(path: str) -> config_file.ConfigFile | None:
+    if not path:
+        return None
+    try:
+        return config_file.ConfigFile(path)
+    except ConfigError as error:
+        raise exceptions.OptionsError(f"midstream_config: {error}") from error
+
+
+def _gateway_job(flow: http.HTTPFlow) -> GatewayJob:
+    """What the gateway must know of a request that it cannot see itself; a credential in the query goes there and nowhere else."""
+    request, peer = flow.request, flow.client_conn.peername
+    request.path, token = asked.split_secrets(request.path)
+    modes = [flow.client_conn.proxy_mode, *map(mode_specs.ProxyMode.parse, ctx.options.mode)]
+    return GatewayJob(
+        peer=peer[0] if peer else "",
+        authority=request.host_header or "",
+        token=token,
+        held=_held(flow),
+        proxy=next(filter(None, map(_upstream_proxy, modes)), ""),
+        proxy_auth=ctx.options.upstream_auth or "",
+    )
+
+
+def _is_short(request: http.Request, limit: int) -> bool:
+    """Whether a request's body is known to be within the limit."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal():
+        return int(length) <= limit
+    return not length and not request.is_http2 and "transfer-encoding" not in request.headers
+
+
+def _upstream_proxy(mode: mode_specs.ProxyMode) -> str:
+    return f"{mode.scheme}://{mode.address[0]}:{mode.address[1]}" if isinstance(mode, mode_specs.UpstreamMode) else ""
+
+
 def _upstream_request(flow: http.HTTPFlow) -> upstream.UpstreamRequest:
     request = flow.request
-    mode = flow.client_conn.proxy_mode
-    proxy = ""
-    if isinstance(mode, mode_specs.UpstreamMode):
-        proxy = f"{mode.scheme}://{mode.address[0]}:{mode.address[1]}"
+    proxy = _upstream_proxy(flow.client_conn.proxy_mode)
     return upstream.UpstreamRequest(
         method=request.method,
         url=flows.url_of(flow),
@@ -198,12 +310,17 @@ def _held(flow: http.HTTPFlow) -> Callable[[], int]:
 
 def _http_layer(client: connection.Client) -> layers.HttpLayer | None:
     """The HTTP layer of a client's connection: the one layer of its stack that has streams."""
-    server = ctx.master.addons.get("proxyserver")
-    handler = next((h for h in server.connections.values() if h.client is client), None)
+    handler = _handler(client)
     for layer in handler.layer.context.layers if handler else ():
         if isinstance(layer, layers.HttpLayer):
             return layer
     return None
+
+
+def _handler(client: connection.Client) -> Any:
+    """mitmproxy's handler of a client's connection, or None."""
+    server = ctx.master.addons.get("proxyserver")
+    return next((h for h in server.connections.values() if h.client is client), None)
 
 
 def _nothing() -> int:

@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -88,9 +89,6 @@ IN_FLIGHT = (
     "http_status", "ttft_ms", "chunks",
 )  # fmt: skip
 
-_STREAM_COLUMNS = tuple(f.name for f in fields(StreamRecord))
-_ATTEMPT_COLUMNS = tuple(f.name for f in fields(AttemptRecord))
-
 
 def open_reader(path: Path) -> Reader:
     """Open the database to read, also one of a newer schema. Raises FileNotFoundError, or sqlite3.Error."""
@@ -137,7 +135,7 @@ class StoreWriter:
 
     def finished(self, record: StreamRecord, attempts: Sequence[AttemptRecord] = ()) -> None:
         """A stream is settled."""
-        self._put(_Change("finished", asdict(record), [asdict(attempt) for attempt in attempts]))
+        self._put(_Change("finished", _columns(record), [_columns(attempt) for attempt in attempts]))
 
     def forgotten(self, record: StreamRecord) -> None:
         """A stream that was started turned out to be somebody else's to measure."""
@@ -259,9 +257,9 @@ def _write(connection: sqlite3.Connection, batch: Sequence[_Change]) -> None:
             case "started" | "progress" if row["id"] not in ending:
                 _insert(connection, "in_flight", row)
             case "finished":
-                _insert(connection, "streams", {name: row[name] for name in _STREAM_COLUMNS})
+                _insert(connection, "streams", row)
                 for attempt in change.attempts:
-                    _insert(connection, "attempts", {name: attempt[name] for name in _ATTEMPT_COLUMNS})
+                    _insert(connection, "attempts", attempt)
     connection.executemany("delete from in_flight where id = ?", [(name,) for name in ending])
 
 
@@ -280,9 +278,17 @@ def _storable(value: Any) -> Any:
     return value
 
 
+def _columns(record: StreamRecord | AttemptRecord) -> dict[str, Any]:
+    return {f.name: getattr(record, f.name) for f in fields(record)}
+
+
 def _in_flight(record: StreamRecord) -> dict[str, Any]:
-    row = {name: getattr(record, name) for name in IN_FLIGHT}
-    return row | {"host": socket.gethostname(), "pid": os.getpid(), "process": process_of(os.getpid())}
+    return {name: getattr(record, name) for name in IN_FLIGHT} | _this_process()
+
+
+@cache
+def _this_process() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "process": process_of(os.getpid())}
 
 
 def process_of(pid: int) -> str:
@@ -302,7 +308,7 @@ def _settle_orphans(connection: sqlite3.Connection) -> None:
         if not _is_alive(row["pid"], row["process"]):
             known = {name: row[name] for name in IN_FLIGHT if row[name] is not None}
             record = StreamRecord(**known, outcome="interrupted", error_type="interrupted", error="mitmdump was killed")
-            _insert(connection, "streams", asdict(record))
+            _insert(connection, "streams", _columns(record))
             connection.execute("delete from in_flight where id = ?", (row["id"],))
 
 

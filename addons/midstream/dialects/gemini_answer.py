@@ -12,7 +12,7 @@ from json import JSONEncoder
 from typing import Any, assert_never
 
 from midstream.dialects.base import AnswerOptions
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.gemini_words import gemini_finish_reason, write_error
 from midstream.dialects.whole_calls import HELD_LIMIT, WholeCall, WholeCalls
 from midstream.events import (
     Asked,
@@ -32,42 +32,10 @@ from midstream.events import (
     Usage,
 )
 from midstream.wire import Frame
-from midstream.wire.json_text import Json, as_dict, as_list, dump_json
+from midstream.wire.json_text import Json, as_dict, dump_json
 
 _quote = JSONEncoder(ensure_ascii=False).encode  # of a str alone: a third of the cost of json.dumps
-_ID = re.compile(r"(?!msg_|gen-|run-|cmpl-|resp_)[A-Za-z0-9_-]{20,24}")
-_REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}
-_OWN_REASONS = frozenset(
-    """
-    STOP MAX_TOKENS SAFETY RECITATION LANGUAGE OTHER BLOCKLIST PROHIBITED_CONTENT SPII MALFORMED_FUNCTION_CALL
-    IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT IMAGE_RECITATION IMAGE_OTHER NO_IMAGE UNEXPECTED_TOOL_CALL
-    TOO_MANY_TOOL_CALLS MISSING_THOUGHT_SIGNATURE MALFORMED_RESPONSE
-    """.split()
-)
-_STATUSES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    409: "ABORTED",
-    413: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-"""google.rpc.Code by HTTP status."""
-
-_OWN_STATUSES = frozenset((*_STATUSES.values(), "FAILED_PRECONDITION", "OUT_OF_RANGE", "ALREADY_EXISTS", "UNKNOWN"))
-
-
-def gemini_finish_reason(reason: str, detail: str = "") -> str:
-    """Return Gemini's word for any provider's."""
-    return reason if reason in _OWN_REASONS else _REASONS[openai_finish_reason(reason, detail)]
+_ID = re.compile(r"(?!msg_|gen-|run-|cmpl-|resp_|chatcmpl-)[A-Za-z0-9_-]{20,24}")
 
 
 @dataclass(slots=True)
@@ -291,15 +259,3 @@ def _join(whole: Json, candidate: Json) -> None:
 
 def _text_alone(part: Json) -> bool:
     return "text" in part and "thoughtSignature" not in part
-
-
-def write_error(failure: Failure) -> Json:
-    """Return the body of an HTTP error, a google.rpc.Status, which is also what an in-band error's chunk holds."""
-    code = failure.status or (int(failure.code) if failure.code.isdecimal() and len(failure.code) == 3 else 0)
-    if not 400 <= code <= 599:
-        code = 503 if failure.type == "truncated" else 500
-    own = failure.type in _OWN_STATUSES
-    status = failure.type if own else _STATUSES.get(code, "INVALID_ARGUMENT" if code < 500 else "UNAVAILABLE")
-    error: Json = {"code": code, "message": failure.message, "status": status}
-    details = as_list(as_dict(failure.raw).get("details")) if own else []
-    return {"error": {**error, "details": details} if details else error}

@@ -10,7 +10,6 @@ from typing import Any
 
 from midstream.conversation import (
     MediaPart,
-    Message,
     Part,
     ReasoningPart,
     TextPart,
@@ -21,7 +20,7 @@ from midstream.dialects.arguments import arguments_text
 from midstream.dialects.gemini_fields import ProtoFields
 from midstream.dialects.openai_body import Lost, Turn
 from midstream.dialects.openai_fields import wrong
-from midstream.wire.json_text import dump_json
+from midstream.wire.json_text import as_dict, dump_json
 
 DIALECT = "gemini"
 
@@ -119,10 +118,10 @@ def _read_result(result: ProtoFields, calls: _Calls) -> Part:
     media = [
         read_medium(m) for part in result.each("parts") if (m := part.inner("inlineData") or part.inner("fileData"))
     ]
-    text = _result_text(response or {})
-    content = (*([TextPart(text)] if text else []), *media)
-    failed = bool(response) and response.keys() == {"error"}
-    return ToolResultPart(calls.result(result.text("id"), name), content, name, failed)
+    said = as_dict(response)
+    content: list[TextPart | MediaPart] = [TextPart(text)] if (text := _result_text(said)) else []
+    failed = said.keys() == {"error"}
+    return ToolResultPart(calls.result(result.text("id"), name), (*content, *media), name, failed)
 
 
 def _result_text(response: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from midstream.dialects.gemini_body import ATTRIBUTES
 from midstream.dialects.gemini_contents import DIALECT, turns_of
 from midstream.dialects.gemini_fields import ProtoFields
 from midstream.dialects.gemini_schema import json_schema
-from midstream.dialects.openai_body import Kept, Lost, write_body
+from midstream.dialects.openai_body import Kept, Lost, body_of, write_body
 from midstream.dialects.openai_fields import read_stop
 from midstream.wire.json_text import Json, as_dict
 
@@ -186,5 +186,8 @@ def _write(conversation: Conversation) -> tuple[Json, set[str]]:
         return _read(conversation.model, body, stream=conversation.stream)
 
     body, dropped = write_body(conversation, DIALECT, ATTRIBUTES, read)
+    if conversation.dialect == DIALECT and not body_of(conversation, DIALECT):
+        for attribute in ATTRIBUTES:  # extras too are said there
+            attribute.write(conversation, body, dropped)
     body.pop("model", None)  # it is in the path
     return body, dropped

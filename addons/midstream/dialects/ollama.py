@@ -10,6 +10,8 @@ from typing import Any
 
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
+from midstream.dialects.ollama_answer import OllamaEncoder, write_answer, write_error
+from midstream.dialects.ollama_request import read_conversation, write_request
 from midstream.events import (
     END,
     OPAQUE,
@@ -156,4 +158,9 @@ OLLAMA = Dialect(
     prompt=prompt,
     finish_reasons={"stop": "stop", "length": "length"},
     object_lines=True,
+    read_conversation=read_conversation,
+    write_request=write_request,
+    encoder=OllamaEncoder,
+    write_answer=write_answer,
+    write_error=write_error,
 )

@@ -70,11 +70,14 @@ class ChunkDecoder:
         if not isinstance(chunk, dict):
             return [self._unreadable(frame, "the chunk is no JSON object")]
         events = self._read(chunk, frame.event)
-        self._template.learn(data, events, type(self)()._read_bytes)
+        self._template.learn(data, events, self._parse_anew)
         return events or [OPAQUE]
 
-    def _read_bytes(self, data: bytes) -> list[Event]:
-        return self.feed(Frame(data))
+    def _parse_anew(self, data: bytes) -> list[Event]:
+        """What a decoder without a template makes of a frame."""
+        decoder = type(self)()
+        decoder._template.give_up()
+        return decoder.feed(Frame(data))
 
     def close(self) -> list[Event]:
         """The body has ended. Perplexity, Writer and gpustack send no [DONE]: finished choices make a whole answer too."""

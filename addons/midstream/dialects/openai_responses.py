@@ -10,7 +10,10 @@ import re
 from typing import Any
 
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
+from midstream.dialects.openai_chat_answer import write_error
 from midstream.dialects.openai_items import Items, read_failure, read_usage
+from midstream.dialects.openai_responses_answer import ResponsesEncoder, write_answer
+from midstream.dialects.openai_responses_request import read_conversation, write_request
 from midstream.events import END, OPAQUE, Asked, Event, Finish, Malformed, Start
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
@@ -197,4 +200,9 @@ OPENAI_RESPONSES = Dialect(
         "max_output_tokens": "length",
         "content_filter": "content_filter",
     },
+    read_conversation=read_conversation,
+    write_request=write_request,
+    encoder=ResponsesEncoder,
+    write_answer=write_answer,
+    write_error=write_error,
 )

@@ -25,6 +25,7 @@ from midstream.dialects.openai_responses_output import (
     reasoning,
 )
 from midstream.events import (
+    CONTENT,
     END,
     Asked,
     End,
@@ -76,45 +77,41 @@ class ResponsesEncoder:
         """Return the frames that say this event; [] after END or a Failure."""
         if self._over:
             return []
+        if isinstance(event, CONTENT):
+            return [] if event.choice else self._content(event)
         match event:
-            case Text(text=text, choice=0, block=block):
-                return self._say(TEXT, text, block)
-            case Media(transcript=text, choice=0, block=block) if text:
-                return self._say(TEXT, text, block)
-            case Refusal(text=text, choice=0, block=block):
-                return self._say(REFUSAL, text, block)
-            case Reasoning(choice=0):
-                return self._reason(event)
-            case ToolCall(choice=0):
-                return self._call(event)
-            case ServerTool(choice=0):
-                return self._close_text("completed")
             case Start():
                 self._identity.read(event)
             case Usage():
                 self._usage = event
-            case Finish(choice=0):
-                self._finish = event
+            case Finish():
+                self._finish = self._finish if event.choice else event
             case End():
                 return self._end()
             case Failure():
                 return self._fail(event)
-            case (
-                Text()
-                | Media()
-                | Refusal()
-                | Reasoning()
-                | ToolCall()
-                | ServerTool()
-                | Finish()
-                | Asked()
-                | Malformed()
-                | Opaque()
-            ):
+            case Asked() | Malformed() | Opaque():
                 pass
             case _:
                 assert_never(event)
         return []
+
+    def _content(self, event: Text | Reasoning | ToolCall | ServerTool | Refusal | Media) -> list[Frame]:
+        match event:
+            case Text(text=text, block=block):
+                return self._say(TEXT, text, block)
+            case Reasoning():
+                return self._reason(event)
+            case ToolCall():
+                return self._call(event)
+            case Refusal(text=text, block=block):
+                return self._say(REFUSAL, text, block)
+            case Media(transcript=text, block=block):
+                return self._say(TEXT, text, block) if text else []
+            case ServerTool():
+                return self._close_text("completed")
+            case _:
+                assert_never(event)
 
     def _begin(self) -> list[Frame]:
         if self._identity.used:

@@ -31,6 +31,10 @@ class TextTemplate:
         self._least = 1 << 62
         self._tries = TRIES
 
+    def give_up(self) -> None:
+        """Learn nothing more."""
+        self._tries = 0
+
     def read(self, data: bytes) -> Text | None:
         """Return the text of a frame that differs from the template in its text only, else None."""
         if len(data) <= self._least or not data.startswith(self._prefix) or not data.endswith(self._suffix):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from aiohttp import web
 
+from midstream.config import Config
 from midstream.connect import OURS
 from midstream.ledger import Ledger
 from midstream.relay import native
-from midstream.relay.job import Job
+from midstream.relay.gateway import Gateway
+from midstream.relay.job import GatewayJob, Job
 from midstream.relay.tickets import HEADER, Tickets
 from midstream.relay.upstream import Upstream, UpstreamOptions
 
@@ -20,11 +23,14 @@ log = logging.getLogger(__name__)
 class Relay:
     """Started inside mitmdump's event loop; `address` is where tickets are redeemed."""
 
-    def __init__(self, options: UpstreamOptions, ledger: Ledger) -> None:
-        self.tickets: Tickets[Job] = Tickets()
+    def __init__(
+        self, options: UpstreamOptions, ledger: Ledger, config: Callable[[], Config] = Config.default
+    ) -> None:
+        self.tickets: Tickets[Job | GatewayJob] = Tickets()
         self.address = ("127.0.0.1", 0)
         self._upstream = Upstream(options)
         self._ledger = ledger
+        self._gateway = Gateway(config, self._upstream, ledger)
         server = web.Server(self._answer, access_log=None, keepalive_timeout=3600)  # type: ignore[arg-type]
         self._runner = web.ServerRunner(server, handler_cancellation=True, shutdown_timeout=1)
 
@@ -35,7 +41,7 @@ class Relay:
         self.address = self._runner.addresses[0][:2]
         OURS.add(self.address)
 
-    def admit(self, job: Job) -> str:
+    def admit(self, job: Job | GatewayJob) -> str:
         """Return the ticket that makes the relay do this job, once."""
         return self.tickets.issue(job, time.monotonic())
 
@@ -43,11 +49,14 @@ class Relay:
         job = self.tickets.redeem(request.headers.get(HEADER, ""), time.monotonic())
         if job is None:
             return web.Response(status=403, text="midstream's relay serves its own mitmdump only\n")
+        if isinstance(job, GatewayJob):
+            return await self._gateway.answer(job, request)
         return await native.deliver(job, request, self._upstream, self._ledger)
 
     async def stop(self) -> None:
         """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
         self._ledger.stopping = True
         OURS.discard(self.address)
+        await self._gateway.stop()
         await self._runner.cleanup()
         await self._upstream.close()
