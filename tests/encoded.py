@@ -54,6 +54,13 @@ _APIS = {
 
 
 @cache
+def dialects() -> list[Dialect]:
+    """Every dialect that an answer over HTTP may come from."""
+    named = [dialect_of(api, "") for api in _APIS]
+    return [dialect for n, dialect in enumerate(named) if dialect is not None and dialect not in named[:n]]
+
+
+@cache
 def dialect_of(api: str, provider: str) -> Dialect | None:
     """The dialect of a recording; None where it has none."""
     name = "openai_chat" if (api, provider) == ("v1/chat", "writer") else _APIS.get(api, "")

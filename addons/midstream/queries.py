@@ -1,115 +1,130 @@
-"""What is asked of the database: rows for the command line and the live page. Takes a connection, opens none."""
+"""What is asked of a database: the questions behind `midstream streams`, `show`, `tail` and `stats`. `store.py` opens it."""
 
 from __future__ import annotations
 
+import platform
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from midstream import processes
 
 type Row = dict[str, Any]
+type By = Literal["model", "provider", "app", "hour"]
 
-MODEL = "coalesce(nullif(model_served, ''), nullif(model_requested, ''), '?')"
-"""The model as tables name it: the one that served, else the one asked for."""
+OUTCOMES = ("complete", "client_gone", "truncated", "failed", "interrupted")
 
-GROUPS = {
-    "model": MODEL,
+_GROUPS: dict[By, str] = {
+    "model": "coalesce(nullif(model_served, ''), model_requested)",
     "provider": "provider",
     "app": "app",
-    "hour": "substr(started_at, 1, 13) || ':00:00Z'",
+    "hour": "substr(started_at, 1, 13)",
 }
 
-ERRORS = ("failed", "truncated")
 
-QUANTILES = {
-    "ttft_p50_ms": ("ttft_ms", 0.50),
-    "ttft_p95_ms": ("ttft_ms", 0.95),
-    "ttft_p99_ms": ("ttft_ms", 0.99),
-    "tokens_per_s_p50": ("tokens_per_s", 0.50),
-    "gap_p95_ms": ("gap_p95_ms", 0.95),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which streams. Names are globs (`gpt-4o*`); since and until are UTC ISO 8601, until not included."""
+
+    model: str | None = None
+    provider: str | None = None
+    app: str | None = None
+    client: str | None = None
+    key: str | None = None
+    dialect: str | None = None
+    outcome: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def where(self) -> tuple[str, list[str]]:
+        """The condition in SQL, and what its question marks stand for."""
+        given = [(f.name, value) for f in fields(self) if (value := getattr(self, f.name)) is not None]
+        conditions = [_CONDITIONS.get(name, f"{name} GLOB ?") for name, _ in given]
+        values = [value for name, value in given for _ in range(2 if name == "model" else 1)]
+        return " AND ".join(conditions) or "1", values
+
+
+_CONDITIONS = {
+    "model": "(model_served GLOB ? OR model_requested GLOB ?)",
+    "since": "started_at >= ?",
+    "until": "started_at < ?",
 }
+
+EVERY = Filter()
 
 
 class Reader:
-    """Read-only questions. Rows are dicts with the columns of `streams` or `attempts`. Raises sqlite3.Error."""
+    """Asks one open database; for one thread at a time. Rows are dicts, with the columns that the database has."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+        conn.row_factory = _as_dict
+        self._tables = {row["name"] for row in self._ask("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        self._conn.close()
 
-    def streams(
-        self,
-        *,
-        limit: int = 50,
-        since: str | None = None,
-        model: str | None = None,
-        provider: str | None = None,
-        app: str | None = None,
-        outcome: str | None = None,
-    ) -> list[Row]:
-        """Streams, newest first. model, provider and app may be globs; since is UTC ISO 8601."""
-        wanted = {
-            "started_at >= :since": since,
-            f"({MODEL} glob :model or model_requested glob :model)": model,
-            "provider glob :provider": provider,
-            "app glob :app": app,
-            "outcome = :outcome": outcome,
-        }
-        where = " and ".join(clause for clause, value in wanted.items() if value is not None) or "1"
-        values = {"since": since, "model": model, "provider": provider, "app": app, "outcome": outcome, "limit": limit}
-        sql = f"select * from streams where {where} order by started_at desc, id desc limit :limit"  # noqa: S608 - our clauses
-        return [dict(row) for row in self._connection.execute(sql, values)]
+    def streams(self, which: Filter = EVERY, limit: int = 50) -> list[Row]:
+        """The rows of `streams`, newest first."""
+        where, values = which.where()
+        return self._ask(
+            f"SELECT * FROM streams WHERE {where} ORDER BY started_at DESC, id DESC LIMIT ?", (*values, limit)
+        )
 
-    def stream(self, prefix: str) -> Row | None:
-        """The stream whose id begins so; None if there is none. Raises LookupError if there are several."""
-        sql = "select * from streams where id >= ? and id < ? order by id limit 2"
-        found = list(self._rows(sql, prefix, prefix + "\U0010ffff")) if prefix else []
+    def stream(self, prefix: str) -> Row:
+        """The stream whose id is, or alone begins with, this. Raises LookupError with what to tell the user."""
+        upper = prefix + "\U0010ffff"
+        found = self._ask("SELECT * FROM streams WHERE id >= ? AND id < ? ORDER BY id LIMIT 5", (prefix, upper))
+        if not found or not prefix:
+            raise LookupError(f"no stream has an id that begins with {prefix!r}")
         if len(found) > 1 and found[0]["id"] != prefix:
-            raise LookupError(f"several streams begin with {prefix!r}: give more of the id")
-        return found[0] if found else None
+            ids = ", ".join(row["id"] for row in found)
+            raise LookupError(f"more than one stream has an id that begins with {prefix!r}: {ids}")
+        return found[0]
 
     def attempts(self, stream_id: str) -> list[Row]:
-        """The tries of one stream, in order."""
-        return list(self._rows("select * from attempts where stream_id = ? order by n", stream_id))
+        """The attempts of one stream, in order."""
+        if "attempts" not in self._tables:
+            return []
+        return self._ask("SELECT * FROM attempts WHERE stream_id = ? ORDER BY n", (stream_id,))
 
     def in_flight(self) -> list[Row]:
-        """Streams that run now, oldest first."""
-        return list(self._rows("select * from in_flight order by started_at, id"))
+        """The streams that run now, oldest first; those of a killed process are left out."""
+        if "in_flight" not in self._tables:
+            return []
+        here = platform.node()
+        rows = self._ask("SELECT * FROM in_flight ORDER BY started_at, id")
+        return [row for row in rows if row["host"] != here or processes.is_running(row["pid"], row["process"])]
 
-    def stats(self, by: str = "model", *, since: str | None = None) -> list[Row]:
-        """One row a group, by number of streams: counts by outcome, percentiles (nearest rank), sums. Raises KeyError."""
-        group = GROUPS[by]
-        sums = f"""select {group} as "group", count(*) as streams,
-            sum(outcome in ('failed', 'truncated')) as errors, sum(outcome = 'complete') as complete,
-            sum(outcome = 'truncated') as truncated, sum(outcome = 'failed') as failed,
-            sum(outcome = 'client_gone') as client_gone, sum(outcome = 'interrupted') as interrupted,
-            sum(input_tokens) as input_tokens, sum(output_tokens) as output_tokens, sum(cost_usd) as cost_usd
-            from streams where started_at >= ? group by 1 order by {"1 desc" if by == "hour" else "2 desc, 1"}"""  # noqa: S608
-        rows = list(self._rows(sums, since or ""))
-        columns = {column for column, _ in QUANTILES.values()}
-        values = {column: self._ordered(group, column, since) for column in columns}
-        for row in rows:
-            key = row.pop("group")
-            for name, (column, q) in QUANTILES.items():
-                row[name] = _nearest(values[column].get(key, []), q)
-            row["error_rate"] = row["errors"] / row["streams"]
-            row[by] = key
-        return rows
-
-    def _ordered(self, group: str, column: str, since: str | None) -> dict[Any, list[float]]:
-        sql = f"select {group}, {column} from streams where started_at >= ? and {column} is not null"  # noqa: S608 - our own
-        found: defaultdict[Any, list[float]] = defaultdict(list)
-        for key, value in self._connection.execute(sql, (since or "",)):
-            found[key].append(value)
-        for ordered in found.values():
-            ordered.sort()
+    def last(self) -> int:
+        """The `rowid` of the newest row, for `after`."""
+        found: int = self._ask("SELECT coalesce(max(rowid), 0) AS last FROM streams")[0]["last"]
         return found
 
-    def _rows(self, sql: str, *values: Any) -> Iterator[Row]:
-        return (dict(row) for row in self._connection.execute(sql, values))
+    def after(self, rowid: int, limit: int = 1000) -> list[Row]:
+        """The streams that were over after the one with this `rowid`, in that order, each with its `rowid`: for `tail`."""
+        return self._ask("SELECT rowid, * FROM streams WHERE rowid > ? ORDER BY rowid LIMIT ?", (rowid, limit))
+
+    def stats(self, by: By = "model", which: Filter = EVERY) -> list[Row]:
+        """Per group, the largest first (hours: the newest first): `group`, `streams`, a count per outcome, `ttft_p50_ms`,
+        `ttft_p95_ms`, `ttft_p99_ms`, `tokens_per_s_p50`, `gap_p95_ms` (of the streams' own p95s the 0.95 quantile),
+        `input_tokens`, `output_tokens`, `cached_tokens`, `cost_usd` and `priced`, the number of streams with a known price.
+        Percentiles are of the streams that have the value; None where none has."""
+        raise NotImplementedError
+
+    def _ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        return self._conn.execute(sql, values).fetchall()
 
 
-def _nearest(ordered: list[float], q: float) -> float | None:
-    return ordered[round(q * (len(ordered) - 1))] if ordered else None
+def _as_dict(cursor: sqlite3.Cursor, row: Iterable[Any]) -> Row:
+    return dict(zip((column[0] for column in cursor.description), row, strict=True))

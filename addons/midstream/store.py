@@ -1,41 +1,37 @@
-"""The only file that opens SQLite: the schema's history on top, then the writer, then what opens it for reading."""
+"""The only file that opens SQLite: the table's history on top, then how a database is opened, then the one that writes.
+
+What is asked of it stands in `queries.py`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import socket
+import platform
 import sqlite3
-import threading
-import time
-from collections import deque
-from collections.abc import Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, field, fields
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from sqlite_utils import Database, Migrations
 
+from midstream import processes
+from midstream.batching import Batcher
 from midstream.observation import AttemptRecord, StreamRecord
 from midstream.queries import Reader
 
-BATCH_SECONDS = 0.2
-"""How long rows are gathered before they are written: what a kill -9 loses at most."""
+DEFAULT_PATH = Path("~/.midstream/streams.db")
 
-BATCH_ROWS = 500
-"""Rows written in one transaction at most."""
+BUSY_SECONDS = 1.0
+"""How long SQLite waits for another writer before it says so, and we try again."""
 
-QUEUE_LIMIT = 20_000
-"""Rows that wait while the database cannot be written; beyond it the oldest are dropped, counted and logged."""
-
-BUSY_MS = 1_000
-"""How long SQLite itself waits for another process's lock before the batch is retried."""
-
-RETRY_MAX = 5.0
-"""Seconds between tries to write at most; they begin at BATCH_SECONDS and double."""
+FOREIGN_AGE = timedelta(days=1)
+"""A stream in flight on another machine (a container's hostname changes) counts as dead after this long without a sign."""
 
 log = logging.getLogger(__name__)
 
@@ -44,279 +40,270 @@ migrations = Migrations("midstream")
 
 @migrations()
 def m001_streams(db: Database) -> None:
-    db["streams"].create(
-        {
-            "id": str, "started_at": str, "client": str, "app": str, "key": str, "provider": str, "dialect": str,
-            "model_requested": str, "model_served": str, "delivery": str, "http_status": int, "outcome": str,
-            "finish_reason": str, "attempts": int, "rerouted": int, "breaks": int, "resumes": int, "ttft_ms": float,
-            "duration_ms": float, "tokens_per_s": float, "gap_p50_ms": float, "gap_p95_ms": float, "gap_max_ms": float,
-            "chunks": int, "bytes": int, "input_tokens": int, "output_tokens": int, "cached_tokens": int,
-            "reasoning_tokens": int, "usage_source": str, "cost_usd": float, "paused_ms": float, "error_type": str,
-            "error": str,
-        },
-        pk="id",
-    )  # fmt: skip
-    for column in ("started_at", "model_served", "provider", "app"):
-        db["streams"].create_index([column])
+    db.execute("""
+        CREATE TABLE streams (
+            id TEXT PRIMARY KEY, started_at TEXT, client TEXT, app TEXT, key TEXT,
+            provider TEXT, dialect TEXT, model_requested TEXT, model_served TEXT, delivery TEXT,
+            http_status INTEGER, outcome TEXT, finish_reason TEXT,
+            attempts INTEGER, rerouted INTEGER, breaks INTEGER, resumes INTEGER,
+            ttft_ms REAL, duration_ms REAL, tokens_per_s REAL, gap_p50_ms REAL, gap_p95_ms REAL, gap_max_ms REAL,
+            chunks INTEGER, bytes INTEGER,
+            input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, reasoning_tokens INTEGER,
+            usage_source TEXT, cost_usd REAL, paused_ms REAL, error_type TEXT, error TEXT
+        )
+    """)
+    for column in ("started_at", "model_requested", "model_served", "provider"):
+        db.table("streams").create_index([column])
 
 
 @migrations()
 def m002_attempts(db: Database) -> None:
-    db["attempts"].create(
-        {
-            "stream_id": str, "n": int, "provider": str, "model": str, "started_at": str, "http_status": int,
-            "ttft_ms": float, "duration_ms": float, "output_tokens": int, "ended": str, "error": str,
-        },
-        pk=("stream_id", "n"),
-    )  # fmt: skip
+    db.execute("""
+        CREATE TABLE attempts (
+            stream_id TEXT, n INTEGER, provider TEXT, model TEXT, started_at TEXT,
+            http_status INTEGER, ttft_ms REAL, duration_ms REAL, output_tokens INTEGER, ended TEXT, error TEXT,
+            PRIMARY KEY (stream_id, n)
+        )
+    """)
 
 
 @migrations()
 def m003_in_flight(db: Database) -> None:
-    """Streams that run now, and the process they run in: what a killed one leaves behind is told by it."""
-    db["in_flight"].create(
-        {
-            "id": str, "host": str, "pid": int, "process": str, "started_at": str, "client": str, "app": str,
-            "key": str, "provider": str, "dialect": str, "model_requested": str, "model_served": str, "delivery": str,
-            "http_status": int, "ttft_ms": float, "chunks": int,
-        },
-        pk="id",
-    )  # fmt: skip
+    db.execute("""
+        CREATE TABLE in_flight (
+            id TEXT PRIMARY KEY, pid INTEGER, process TEXT, host TEXT,
+            started_at TEXT, client TEXT, app TEXT, provider TEXT, dialect TEXT, model_requested TEXT,
+            ttft_ms REAL, chunks INTEGER, updated_at TEXT
+        )
+    """)
 
 
-IN_FLIGHT = (
-    "id", "started_at", "client", "app", "key", "provider", "dialect", "model_requested", "model_served", "delivery",
-    "http_status", "ttft_ms", "chunks",
-)  # fmt: skip
+STREAM = tuple(f.name for f in fields(StreamRecord))
+ATTEMPT = tuple(f.name for f in fields(AttemptRecord))
+SHOWN = ("started_at", "client", "app", "provider", "dialect", "model_requested", "ttft_ms", "chunks")
+"""What a stream in flight shows of its record."""
+
+_stream_values = attrgetter(*STREAM)
+_attempt_values = attrgetter(*ATTEMPT)
+_shown_values = attrgetter("id", *SHOWN)
 
 
-def open_reader(path: Path) -> Reader:
-    """Open the database to read, also one of a newer schema. Raises FileNotFoundError, or sqlite3.Error."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no database at {path}: `midstream run` makes it with the first stream")
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
-    connection.row_factory = sqlite3.Row
-    return Reader(connection)
+def _insert(table: str, columns: Sequence[str], or_: str = "REPLACE") -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT OR {or_} INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of our own
+
+
+def open_reader(path: Path | str) -> Reader:
+    """Open a database for questions; it may be of a newer midstream, and written at the same time.
+
+    Raises FileNotFoundError where there is none, and ValueError for a file that is no database of midstream's.
+    """
+    file = Path(path).expanduser()
+    if not file.exists():
+        raise FileNotFoundError(
+            f"no database at {file}: nothing has been recorded yet. `midstream run` starts recording."
+        )
+    try:
+        return Reader(_connect_to_read(file))
+    except sqlite3.DatabaseError as error:
+        raise ValueError(
+            f"{file} cannot be read as a database of midstream: {error}. {_advice(error, file)}"
+        ) from error
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    """A database in WAL mode wants its -shm file, which cannot be made in a read-only folder: there, if no writer left a
+    -wal behind, the file alone is the whole truth."""
+    modes = ["mode=ro"] if Path(f"{file}-wal").exists() else ["mode=ro", "immutable=1"]
+    for mode in modes:
+        uri = f"file:{quote(str(file.absolute()))}?{mode}"
+        conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+        try:
+            conn.execute("SELECT id FROM streams LIMIT 1").fetchall()
+            return conn
+        except sqlite3.DatabaseError:
+            conn.close()
+            if mode == modes[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def open_writer(path: Path) -> Database:
+    """Open, creating it if need be for this user alone, and bring its tables up to date. Raises OSError, sqlite3.Error."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # -wal and -shm take their permissions from it
+    conn = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        conn.execute("PRAGMA journal_mode = WAL")
+        conn.execute("PRAGMA synchronous = NORMAL")
+        db = Database(conn)
+        if migrations.pending(db):
+            with transaction(db):  # which another process may be doing at this moment
+                migrations.apply(db)
+    except BaseException:
+        conn.close()
+        raise
+    return db
+
+
+@contextlib.contextmanager
+def transaction(db: Database) -> Iterator[None]:
+    """Take the write lock at the start: a transaction that begins by reading cannot wait for it later (SQLITE_BUSY)."""
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.conn.commit()
+    except BaseException:
+        db.conn.rollback()
+        raise
+
+
+def settle_the_dead(db: Database) -> int:
+    """Make a row, outcome `interrupted`, of each stream in flight whose process is gone; return how many."""
+    here = platform.node()
+    with transaction(db):
+        found = [dict(row) for row in db["in_flight"].rows]
+        dead = [row for row in found if not _alive(row, here)]
+        rows = [_stream_values(_interrupted(row)) for row in dead]
+        db.conn.executemany(_insert("streams", STREAM, "IGNORE"), rows)
+        db.conn.executemany("DELETE FROM in_flight WHERE id = ?", [(row["id"],) for row in dead])
+    return len(dead)
 
 
 @dataclass(slots=True)
-class _Change:
-    kind: Literal["started", "progress", "finished", "forgotten"]
-    row: dict[str, Any]
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+class _Rows:
+    """What waits to be written of one stream: how it is shown in flight, or, once it is over, its row and its attempts'."""
+
+    shown: tuple[Any, ...] = ()
+    stream: tuple[Any, ...] = ()
+    attempts: tuple[tuple[Any, ...], ...] = ()
 
 
 class StoreWriter:
-    """Takes rows from any thread and writes them in a thread of its own; never blocks the caller, never raises into it.
+    """Writes rows on a thread of its own: no method blocks the caller (but `close`) or raises, whatever the disk does."""
 
-    A database that cannot be written (locked, full disk, no permission) is logged once and tried again until it can.
-    """
+    def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
+        self._batcher = Batcher(_Tables(Path(path).expanduser()), "midstream-store")
+
+    def started(self, record: StreamRecord) -> None:
+        """A stream is in flight."""
+        self._batcher.put(record.id, _Rows(shown=(*_shown_values(record), _utc(datetime.now(UTC)))))
+
+    def progress(self, record: StreamRecord) -> None:
+        """Show how far it is: its first token, its chunks."""
+        self.started(record)
+
+    def finished(self, record: StreamRecord, attempts: Sequence[AttemptRecord] = ()) -> None:
+        """A stream is over; coming again for the same id, this replaces its row."""
+        rows = _Rows(stream=_stream_values(record), attempts=tuple(_attempt_values(attempt) for attempt in attempts))
+        self._batcher.put(record.id, rows)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Write what waits and stop; return whether all was written in this time (seconds)."""
+        return self._batcher.close(timeout)
+
+
+class _Tables:
+    """The sink: one database, opened at the first batch, and anew after a failure or once the file was moved away."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: deque[_Change] = deque()
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._idle = threading.Event()
-        self._closing = False
-        self._dropped = 0
-        self._healthy = True
-        self._connection: sqlite3.Connection | None = None
-        self._thread = threading.Thread(target=self._run, name="midstream-store", daemon=True)
-        self._thread.start()
+        self._db: Database | None = None
+        self._file: tuple[int, int] = (0, 0)
+        pid = os.getpid()
+        self._process = (pid, processes.identity(pid), platform.node())
 
-    def started(self, record: StreamRecord) -> None:
-        """A stream has begun."""
-        self._put(_Change("started", _in_flight(record)))
-
-    def progress(self, record: StreamRecord) -> None:
-        """What is known of a stream in flight has changed."""
-        self._put(_Change("progress", _in_flight(record)))
-
-    def finished(self, record: StreamRecord, attempts: Sequence[AttemptRecord] = ()) -> None:
-        """A stream is settled."""
-        self._put(_Change("finished", _columns(record), [_columns(attempt) for attempt in attempts]))
-
-    def forgotten(self, record: StreamRecord) -> None:
-        """A stream that was started turned out to be somebody else's to measure."""
-        self._put(_Change("forgotten", {"id": record.id}))
-
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until all rows so far are written; return whether they were, in time."""
-        deadline = time.monotonic() + timeout
-        self._wake.set()
-        while time.monotonic() < deadline:
-            with self._lock:
-                if not self._queue and self._idle.is_set():
-                    return True
-            self._idle.wait(0.01)
-        return False
-
-    def close(self, timeout: float = 5.0) -> None:
-        """Write what waits, for so many seconds at most, and stop."""
-        self._closing = True
-        self._wake.set()
-        self._thread.join(timeout)
-        if self._queue:
-            log.error("midstream: %d rows could not be written to %s and are lost", len(self._queue), self._path)
-
-    def _put(self, change: _Change) -> None:
-        with self._lock:
-            self._idle.clear()
-            self._queue.append(change)
-            while len(self._queue) > QUEUE_LIMIT:
-                self._queue.popleft()
-                self._dropped += 1
-        self._wake.set()
-
-    def _run(self) -> None:
-        pause = BATCH_SECONDS
-        self._write_batch()  # makes the database, and settles what a killed process left open
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            if not self._closing:
-                time.sleep(pause)  # gather a batch; after a failure, wait before the next try
-            while self._queue:
-                if not self._write_batch():
-                    pause = min(pause * 2, RETRY_MAX)
-                    self._wake.set()
-                    break
-                pause = BATCH_SECONDS
-            with self._lock:
-                if not self._queue:
-                    self._idle.set()
-            if self._closing and (not self._queue or not self._healthy):
-                break
-        if self._connection is not None:
-            self._connection.close()
-
-    def _write_batch(self) -> bool:
-        with self._lock:
-            batch = [self._queue[i] for i in range(min(BATCH_ROWS, len(self._queue)))]
+    def write(self, batch: dict[str, _Rows]) -> None:
         try:
-            connection = self._open()
-            with connection:
-                _write(connection, batch)
-        except (sqlite3.Error, OSError) as error:
-            self._complain(error)
-            return False
-        with self._lock:
-            for _ in batch:
-                if self._queue:
-                    self._queue.popleft()
-        self._recovered()
-        return True
+            self._write(self._database(), list(batch.values()))
+        except BaseException:
+            self.close()
+            raise
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = open_for_writing(self._path)
-        return self._connection
+    def merge(self, old: _Rows, new: _Rows) -> _Rows:
+        return new if new.stream or not old.stream else old
 
-    def _complain(self, error: Exception) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-        if self._healthy:
-            self._healthy = False
-            log.error(
-                "midstream cannot write %s: %s. Streams go on; their rows wait in memory (%d at most) and are tried again. "
-                "`midstream doctor` says more.", self._path, error, QUEUE_LIMIT,
-            )  # fmt: skip
+    def explain(self, error: Exception) -> str:
+        return f"cannot write the database {self._path}: {error}. {_advice(error, self._path)}"
 
-    def _recovered(self) -> None:
-        if not self._healthy:
-            self._healthy = True
-            dropped, self._dropped = self._dropped, 0
-            log.warning("midstream writes %s again; %d rows were dropped meanwhile", self._path, dropped)
+    def close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.conn.close()
+
+    def _database(self) -> Database:
+        if self._db is not None and self._file != _file_id(self._path):
+            self.close()
+        if self._db is None:
+            self._db = open_writer(self._path)
+            self._file = _file_id(self._path)
+            settle_the_dead(self._db)
+        return self._db
+
+    def _write(self, db: Database, batch: list[_Rows]) -> None:
+        over = [rows for rows in batch if rows.stream]
+        shown = [_fit((*rows.shown, *self._process, rows.shown[0])) for rows in batch if rows.shown]
+        if not batch:
+            return
+        with transaction(db):
+            db.conn.executemany(_SHOW, shown)
+            db.conn.executemany(_insert("streams", STREAM), [_fit(rows.stream) for rows in over])
+            db.conn.executemany(_insert("attempts", ATTEMPT), [_fit(a) for rows in over for a in rows.attempts])
+            db.conn.executemany("DELETE FROM in_flight WHERE id = ?", [_fit(rows.stream[:1]) for rows in over])
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open, or make, the database: private to its owner, WAL, migrated, and with what a killed process left open settled."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=BUSY_MS / 1000, check_same_thread=False)
+_SHOW = f"""
+    INSERT OR REPLACE INTO in_flight (id, {", ".join(SHOWN)}, updated_at, pid, process, host)
+    SELECT {", ".join("?" * (len(SHOWN) + 5))} WHERE NOT EXISTS (SELECT 1 FROM streams WHERE id = ?)
+"""  # noqa: S608 - names of our own. A late sign of life does not bring back a stream that is over.
+
+
+def _file_id(path: Path) -> tuple[int, int]:
     try:
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        migrations.apply(Database(connection))
-        with connection:
-            _settle_orphans(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _write(connection: sqlite3.Connection, batch: Sequence[_Change]) -> None:
-    ending = {change.row["id"] for change in batch if change.kind in ("finished", "forgotten")}
-    for change in batch:
-        row = change.row
-        match change.kind:
-            case "started" | "progress" if row["id"] not in ending:
-                _insert(connection, "in_flight", row)
-            case "finished":
-                _insert(connection, "streams", row)
-                for attempt in change.attempts:
-                    _insert(connection, "attempts", attempt)
-    connection.executemany("delete from in_flight where id = ?", [(name,) for name in ending])
-
-
-def _insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
-    columns, values = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
-    text = [_storable(value) for value in row.values()]
-    connection.execute(f"insert or replace into {table} ({columns}) values ({values})", text)  # noqa: S608 - our own names
-
-
-def _storable(value: Any) -> Any:
-    """SQLite takes no lone surrogates and no integers over 63 bits: hostile input must not cost its whole batch."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return None
-    return value
-
-
-def _columns(record: StreamRecord | AttemptRecord) -> dict[str, Any]:
-    return {f.name: getattr(record, f.name) for f in fields(record)}
-
-
-def _in_flight(record: StreamRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in IN_FLIGHT} | _this_process()
-
-
-@cache
-def _this_process() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "process": process_of(os.getpid())}
-
-
-def process_of(pid: int) -> str:
-    """What tells a process from a later one with its number: the start time (Linux; "" elsewhere)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _settle_orphans(connection: sqlite3.Connection) -> None:
-    """Streams whose mitmdump is gone without a word become rows with the outcome `interrupted`."""
-    with closing(connection.cursor()) as cursor:
-        cursor.row_factory = sqlite3.Row
-        rows = cursor.execute("select * from in_flight where host = ?", (socket.gethostname(),)).fetchall()
-    for row in rows:
-        if not _is_alive(row["pid"], row["process"]):
-            known = {name: row[name] for name in IN_FLIGHT if row[name] is not None}
-            record = StreamRecord(**known, outcome="interrupted", error_type="interrupted", error="mitmdump was killed")
-            _insert(connection, "streams", _columns(record))
-            connection.execute("delete from in_flight where id = ?", (row["id"],))
-
-
-def _is_alive(pid: int, process: str) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
+        found = path.stat()
     except OSError:
-        return True  # somebody else's, so alive
-    return process_of(pid) == process
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _alive(row: dict[str, Any], here: str) -> bool:
+    if row["host"] == here:
+        return processes.is_running(row["pid"], row["process"])
+    return str(row["updated_at"]) > _utc(datetime.now(UTC) - FOREIGN_AGE)
+
+
+def _interrupted(row: dict[str, Any]) -> StreamRecord:
+    known = {name: row[name] for name in ("id", *SHOWN)}
+    error = "the proxy was killed while this stream was open"
+    return StreamRecord(**known, outcome="interrupted", error_type="interrupted", error=error)
+
+
+def _utc(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fit(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Make values of a stranger's making bindable, so that no row can hold up the others."""
+    return tuple(_fit_value(value) for value in values)
+
+
+def _fit_value(value: Any) -> Any:
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return max(-(2**63), min(value, 2**63 - 1))
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _advice(error: Exception, path: Path) -> str:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "Another program holds it locked: end that."
+        case sqlite3.SQLITE_FULL:
+            return "Make room on the disk, or choose another file with --set midstream_db=PATH."
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return (
+                f"It is damaged or no SQLite database: move it away (mv {path} {path}.damaged), and a new one is made."
+            )
+    return "Check that you may write to it and its folder, or choose another file with --set midstream_db=PATH."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cli.process import Cli
+from cli.process import Cli, command
 from midstream.cli import checks, checks_proxy, checks_shell, probe, proxy
 from midstream.cli.ca import ca_of, write_bundle
 from midstream.cli.checks import Check
@@ -131,3 +133,33 @@ def test_a_fresh_machine_has_no_failure_and_its_request_gets_a_row(cli: Cli) -> 
     assert (failed, done.returncode) == ([], 0)
     assert found["proxy"]["state"] == "warn"
     assert found["request"]["state"] == found["row"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("port", [STREAMS], indirect=True)
+def test_a_proxy_that_does_not_measure_is_found_out(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_proxy, "ROW_SECONDS", 0.2)
+    found = list(checks_proxy.request_through(port, tmp_path / "streams.db"))
+    assert [(check.name, check.state) for check in found] == [("request", "ok"), ("row", "fail")]
+
+
+def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
+    cli: Cli, environment: dict[str, str], tmp_path: Path
+) -> None:
+    program = [sys.executable, "-u", "-c", "import os, sys; print(os.environ['HTTPS_PROXY']); sys.stdin.read()"]
+    line = [*command(), "exec", "--db", "x.db", "--", *program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, env=environment, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        shell = {"HTTPS_PROXY": process.stdout.readline().strip()}
+        options = ("--json", "--db", "x.db", "--port", shell["HTTPS_PROXY"].rpartition(":")[2])
+        done = cli("doctor", *options, **shell)
+        ca = cli("doctor", *options, **shell, SSL_CERT_FILE=str(tmp_path / "ca-bundle.pem"))
+    untrusting, found = ({check["name"]: check["state"] for check in json.loads(run.stdout)} for run in (done, ca))
+    assert (found["proxy"], found["request"], found["row"], found["trust"], ca.returncode) == (
+        "ok",
+        "ok",
+        "ok",
+        "ok",
+        0,
+    )
+    assert (untrusting["row"], untrusting["trust"], done.returncode) == ("ok", "fail", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.process import Cli, command
-from midstream.cli import proxy
+from midstream.cli import probe, proxy
 from midstream.cli.ca import ca_of, read_certificates
 from midstream.relay.throwaway_ca import ThrowawayCA
 
@@ -246,3 +247,26 @@ def test_a_node_that_ignores_the_proxy_is_pointed_out(cli: Cli, tmp_path: Path, 
     done = cli("exec", "--", "app", plain=True, PATH=f"{folder}:/usr/bin:/bin")
     assert done.stdout == f"{version}\n"
     assert ("ignores HTTPS_PROXY" in done.stderr) is hinted
+
+
+POST = """
+import json, os, urllib.request
+body = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "Count."}]}
+headers = {"Content-Type": "application/json", "User-Agent": "an-app/1.0"}
+print(len(urllib.request.urlopen(urllib.request.Request(URL, json.dumps(body).encode(), headers)).read()))
+"""
+
+
+def test_a_programs_stream_is_a_row_when_exec_has_ended(cli: Cli) -> None:
+    """With the real addons: the proxy is stopped after the program, and has written all it saw."""
+    with probe.local_provider() as provider:
+        for arrived in provider.arrived:
+            arrived.set()
+        url = f"http://localhost:{provider.server_port}/v1/chat/completions"
+        done = cli("exec", "--proxy-localhost", "--", sys.executable, "-c", f"URL={url!r}\n{POST}")
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(cli("streams", "--json").stdout)
+    assert (row["model_requested"], row["app"], row["outcome"], row["chunks"]) == ("gpt-4o", "an-app", "complete", 3)
+    assert row["bytes"] == int(done.stdout)
+    [line] = json.loads(cli("stats", "--by", "app", "--json").stdout)
+    assert (line["app"], line["streams"], line["errors"]) == ("an-app", 1, 0)

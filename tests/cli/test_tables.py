@@ -21,7 +21,7 @@ from cli.process import command
 from midstream.cli import main
 from midstream.cli.tail import Watch, line
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.store import StoreWriter, open_for_writing, open_reader
+from midstream.store import StoreWriter, open_reader
 
 HOSTILE = "evil\x1b]0;owned\x07\u202e[red]model[/red]"
 
@@ -182,7 +182,9 @@ def test_show_of_none_or_several_says_so(db: Path, wanted: str) -> None:
 
 
 def test_an_empty_database_is_no_error(tmp_path: Path) -> None:
-    open_for_writing(tmp_path / "empty.db").close()
+    writer = StoreWriter(tmp_path / "empty.db")
+    writer.started(record(1, outcome=None))  # makes the database; no stream has ended in it
+    writer.close()
     assert "No stream" in midstream("streams", "--db", tmp_path / "empty.db").stdout
     assert "No stream" in midstream("stats", "--db", tmp_path / "empty.db").stdout
     assert midstream("show", "last", "--db", tmp_path / "empty.db").exit_code == 2
@@ -196,33 +198,20 @@ def test_a_file_that_is_no_database_is_a_message(tmp_path: Path) -> None:
 
 
 def test_watching_finds_what_ends_once_however_long_it_ran(db: Path) -> None:
-    writer, reader = StoreWriter(db), open_reader(db)
+    writer = StoreWriter(db)
     long = record(0, id="long", outcome=None, started_at="2026-11-01T00:00:00.000Z")
     writer.started(long)
-    writer.flush()
-    watch = Watch(reader)
-    watch.start()
-    assert (watch.poll(), list(watch.open)) == ([], ["long"])
-    writer.finished(record(9), ())
-    long.outcome = "complete"
-    writer.finished(long, ())
     writer.close()
-    assert [row["id"] for row in watch.poll()] == ["long", "009abc"]
-    assert (watch.poll(), watch.open) == ([], {})
-    reader.close()
-
-
-def test_watching_finds_more_than_its_window(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("midstream.cli.tail.WINDOW", 4)
-    reader = open_reader(db)
-    watch = Watch(reader)
-    watch.start()
-    writer = StoreWriter(db)
-    for number in range(10, 23):
-        writer.finished(record(number), ())
-    writer.close()
-    assert [row["id"] for row in watch.poll()] == [f"0{number}abc" for number in range(10, 23)]
-    reader.close()
+    with open_reader(db) as reader:
+        watch = Watch(reader)
+        assert (watch.poll(), [row["id"] for row in watch.open]) == ([], ["long"])
+        writer = StoreWriter(db)
+        writer.finished(record(9), ())
+        long.outcome = "complete"
+        writer.finished(long, ())
+        writer.close()
+        assert {row["id"] for row in watch.poll()} == {"long", "009abc"}
+        assert (watch.poll(), watch.open) == ([], [])
 
 
 def test_a_line_is_for_grep_and_harmless() -> None:
@@ -263,7 +252,6 @@ def test_a_piped_tail_prints_a_stream_that_ends_and_leaves_cleanly(db: Path, env
 def test_a_tail_on_a_terminal_shows_what_is_in_flight(db: Path, environment: dict[str, str]) -> None:
     writer = StoreWriter(db)
     writer.started(record(8, id="running", outcome=None, model_served="", model_requested=HOSTILE))
-    writer.flush()
     ours, theirs = pty.openpty()
     with tailing(environment | {"TERM": "xterm", "COLUMNS": "200"}, "--db", str(db), stdout=theirs) as process:
         os.close(theirs)  # so that the end of the command is the end of what we read

@@ -1,4 +1,4 @@
-"""Anthropic's Messages: events, blocks, usage, errors, whole answers, requests, and hostile input."""
+"""Anthropic's Messages: events, blocks, usage, errors, whole answers, and hostile input."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from google_sdk import ANYTHING, confused, frame
 from midstream.dialects.anthropic_blocks import OPEN_LIMIT
 from midstream.dialects.anthropic_messages import (
-    ANTHROPIC_COMPLETE,
-    ANTHROPIC_MESSAGES,
     STATUSES,
     USAGE_KEYS,
     USAGE_SIZE,
@@ -21,8 +19,7 @@ from midstream.dialects.anthropic_messages import (
     read_answer,
     read_request,
 )
-from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
-from midstream.dialects.registry import recognise
+from midstream.dialects.base import TRUNCATED
 from midstream.events import (
     END,
     OPAQUE,
@@ -72,7 +69,7 @@ def decode(*events: Json) -> list[Event]:
 
 
 def said(*events: Json) -> list[Event]:
-    """What a message with these events in its middle says there."""
+    """What a message says between its start and its end."""
     told = decode(started(**COUNTED), *events, finished(), STOP)
     assert told[:2] == [Start("msg_1", "claude"), Usage(3, 1, raw=COUNTED)]
     assert told[-3:] == [Usage(3, 8, raw={"input_tokens": 3, "output_tokens": 8}), Finish("end_turn"), END]
@@ -204,8 +201,7 @@ def test_an_error_needs_no_json_and_no_type() -> None:
     decoder = AnthropicDecoder()
     assert decoder.feed(Frame(b"upstream died", event="error")) == [Failure("upstream died")]
     assert decoder.close() == []
-    untyped = AnthropicDecoder()
-    assert untyped.feed(frame({"error": {"message": "no"}})) == [Failure("no", raw={"message": "no"})]
+    assert AnthropicDecoder().feed(frame({"error": {"message": "no"}})) == [Failure("no", raw={"message": "no"})]
 
 
 def test_the_name_of_an_event_stands_in_for_a_missing_type() -> None:
@@ -263,52 +259,6 @@ def test_a_legacy_completion_ends_with_its_stop_reason() -> None:
     assert decode(*events) == [Start("c", "claude-2.1"), Text(" Hi"), *ended]
     assert decode(events[0])[-1] == TRUNCATED
     assert read_answer(events[0] | events[1]) == [Start("c", "claude-2.1"), *ended]
-
-
-# Requests
-
-VERTEX = "/v1/projects/p/locations/us-east5/publishers/anthropic/models"
-
-
-@pytest.mark.parametrize(
-    ("host", "path", "dialect"),
-    [
-        ("api.anthropic.com", "/v1/messages", ANTHROPIC_MESSAGES),
-        ("api.anthropic.com", "/v1/messages?beta=true", ANTHROPIC_MESSAGES),
-        ("x.services.ai.azure.com", "/anthropic/v1/messages", ANTHROPIC_MESSAGES),
-        ("127.0.0.1:8080", "/v1/messages", ANTHROPIC_MESSAGES),
-        ("us-east5-aiplatform.googleapis.com", f"{VERTEX}/claude@1:streamRawPredict", ANTHROPIC_MESSAGES),
-        ("us-east5-aiplatform.googleapis.com", f"{VERTEX}/claude@1%3ArawPredict", ANTHROPIC_MESSAGES),
-        ("us-east5-aiplatform.googleapis.com", f"{VERTEX}/count-tokens:rawPredict", None),
-        ("api.anthropic.com", "/v1/messages/count_tokens", None),
-        ("api.anthropic.com", "/v1/messages/batches", None),
-        ("api.anthropic.com", "/v1/complete", ANTHROPIC_COMPLETE),
-    ],
-)
-def test_the_path_tells_a_request_for_a_message(host: str, path: str, dialect: Dialect | None) -> None:
-    match = recognise(host, path, b'{"model": "claude", "messages": []}')
-    assert (match.dialect if match else None) is dialect
-
-
-def test_on_vertex_the_model_is_in_the_path_and_the_verb_says_whether_to_stream() -> None:
-    assert read_request("/v1/messages", {"model": "m", "stream": True}) == RequestFacts("m", True)
-    assert read_request("/v1/messages", {"model": "m", "stream": 1}) == RequestFacts("m", False)
-    assert read_request(f"{VERTEX}/claude%401:streamRawPredict", {}) == RequestFacts("claude@1", True)
-    assert read_request(f"{VERTEX}/claude@1:rawPredict", {"stream": True}) == RequestFacts("claude@1", False)
-
-
-def test_the_prompt_is_every_text_of_the_request_in_order() -> None:
-    body = {
-        "system": [{"type": "text", "text": "be"}],
-        "tools": [{"name": "f"}],
-        "messages": [
-            {"role": "user", "content": "a"},
-            {"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {"x": 1}}]},
-            {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "r"}]}, 7]},
-        ],
-    }
-    assert prompt(body) == ["be", '[{"name":"f"}]', "a", "f", '{"x":1}', "r"]
-    assert prompt({"prompt": "\n\nHuman: hi"}) == ["\n\nHuman: hi"]
 
 
 # Hostile input

@@ -73,21 +73,13 @@ def test_a_message_from_first_event_to_last() -> None:
         {"type": "response.content_part.done", **place, "part": part},
         {"type": "response.output_item.done", "output_index": 0, "item": done},
     ]
-    assert (created["type"], begun["type"], completed["type"]) == (
-        "response.created",
-        "response.in_progress",
-        "response.completed",
-    )
+    ends = [event["type"] for event in (created, begun, completed)]
+    assert ends == ["response.created", "response.in_progress", "response.completed"]
     assert created["response"] == begun["response"]
-    assert (
-        created["response"] | {"status": "completed", "output": [done], "usage": completed["response"]["usage"]}
-        == completed["response"]
-    )
-    assert (created["response"]["id"], created["response"]["model"], created["response"]["created_at"]) == (
-        "resp_9",
-        "gpt",
-        7,
-    )
+    changed = {"status": "completed", "output": [done], "usage": completed["response"]["usage"]}
+    assert created["response"] | changed == completed["response"]
+    head = created["response"]
+    assert (head["id"], head["model"], head["created_at"]) == ("resp_9", "gpt", 7)
     assert completed["response"]["usage"] == {
         "input_tokens": 3,
         "input_tokens_details": {"cached_tokens": 1},
@@ -98,7 +90,14 @@ def test_a_message_from_first_event_to_last() -> None:
 
 
 def test_reasoning_then_text_then_a_call_are_three_items() -> None:
-    events = [START, Reasoning("hm"), Text("a", block=1), ToolCall(0, "c", "f", "{}", block=2), Finish("tool_use"), END]
+    events: list[Event] = [
+        START,
+        Reasoning("hm"),
+        Text("a", block=1),
+        ToolCall(0, "c", "f", "{}", block=2),
+        Finish("tool_use"),
+        END,
+    ]
     assert kinds(*events) == [
         "created",
         "in_progress",
@@ -137,14 +136,15 @@ def test_a_refusal_is_a_part_of_its_own() -> None:
 
 
 def test_calls_that_take_turns_stay_whole() -> None:
-    events = [
+    events: list[Event] = [
         ToolCall(0, "c0", "f", '{"a"'),
         ToolCall(1, "c1", "g", '{"b"'),
         ToolCall(0, arguments=":1}"),
         ToolCall(1, arguments=":2}"),
         END,
     ]
-    assert [(item["call_id"], item["arguments"]) for item in response(*events)["output"]] == [
+    output = response(*events)["output"]
+    assert [(item["call_id"], item["arguments"]) for item in output] == [
         ("c0", '{"a":1}'),
         ("c1", '{"b":2}'),
     ]
@@ -164,11 +164,10 @@ def test_a_call_without_an_id_gets_one() -> None:
 
 
 def test_openais_encrypted_reasoning_is_kept_and_anothers_is_not() -> None:
-    output = response(
-        Reasoning("hm"), Reasoning("", signature="gAAAAx"), Text("a"), Reasoning("", signature="EqQB"), END
-    )["output"]
+    ours, theirs = Reasoning("", signature="gAAAAx"), Reasoning("", signature="EqQB")
+    output = response(Reasoning("hm"), ours, Text("a"), theirs, END)["output"]
     assert [item.get("encrypted_content") for item in output] == ["gAAAAx", None]
-    assert response(Reasoning("", signature="gAAAAx"), END)["output"] == [
+    assert response(ours, END)["output"] == [
         {"id": "rs_st1_0", "type": "reasoning", "summary": [], "encrypted_content": "gAAAAx"}
     ]
 
@@ -299,7 +298,7 @@ def test_any_events_say_the_same_when_read_again(events: list[Event]) -> None:
 
 
 def test_a_whole_answer_is_what_the_stream_ends_with() -> None:
-    events = [START, Text("a"), Finish("stop"), Usage(1, 2), END]
+    events: list[Event] = [START, Text("a"), Finish("stop"), Usage(1, 2), END]
     assert write_answer(events, OPTIONS) == response(*events)
 
 

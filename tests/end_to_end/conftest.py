@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.harness import Authority, Provider, Proxy, running
+from end_to_end.harness import SETS, Authority, Provider, Proxy, running
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +27,17 @@ def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("conf")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=SETS)
 def proxy(
-    authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    authority: Authority,
+    provider: Provider,
+    confdir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Proxy]:
-    folder = tmp_path_factory.mktemp("proxy")
-    proxy = Proxy(folder, confdir=confdir, trust=authority.file, upstream=f"::127.0.0.1:{provider.port}")
+    folder, scripts = tmp_path_factory.mktemp("proxy"), SETS[request.param]
+    proxy = Proxy(
+        folder, scripts=scripts, confdir=confdir, trust=authority.file, upstream=f"::127.0.0.1:{provider.port}"
+    )
     with running(proxy):
         yield proxy

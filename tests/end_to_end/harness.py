@@ -153,6 +153,17 @@ class Gate:
     async def wait(self) -> None:
         await asyncio.to_thread(self._event.wait, DEADLINE)
 
+    @property
+    def is_open(self) -> bool:
+        return self._event.is_set()
+
+
+SETS = {
+    "measuring": ("measure_streams.py", "connect_to.py"),
+    "relaying": ("measure_streams.py", "relay_streams.py", "connect_to.py"),
+}
+"""Whether midstream looks on or owns the provider's side: the client sees the same bytes, the row says the same."""
+
 
 class Proxy:
     """A real mitmdump. Listens on a port of the system's choosing; `url` is what HTTPS_PROXY takes."""

@@ -98,9 +98,8 @@ def database(path: Path) -> Check:
     from midstream.store import open_reader
 
     try:
-        reader = open_reader(path)
-        found = reader.streams(limit=1)
-        reader.close()
+        with open_reader(path) as reader:
+            found = reader.streams(limit=1)
     except (sqlite3.Error, OSError, ValueError) as error:
         return Check(
             "database", "fail", f"{tilde(path)}: {error}", f"move it away: mv {tilde(path)} {tilde(path)}.damaged"

@@ -108,20 +108,24 @@ def request_through(port: int, db: Path) -> Iterator[Check]:
 
 def _row(db: Path, model: str) -> dict[str, Any] | None:
     """Wait for the settled row of a model that nobody else asks for."""
-    from midstream.store import open_reader
-
     deadline = time.monotonic() + ROW_SECONDS
     while time.monotonic() < deadline:
-        try:
-            reader = open_reader(db)
-            rows = reader.streams(model=model, limit=1) if db.exists() else []
-            reader.close()
-        except (sqlite3.Error, OSError):
-            rows = []
-        if rows and rows[0]["outcome"]:
-            return dict(rows[0])
+        rows = _rows(db, model)
+        if rows:
+            return rows[0]
         time.sleep(0.05)
     return None
+
+
+def _rows(db: Path, model: str) -> list[dict[str, Any]]:
+    from midstream.queries import Filter
+    from midstream.store import open_reader
+
+    try:
+        with open_reader(db) as reader:
+            return reader.streams(Filter(model=model), 1)
+    except (sqlite3.Error, OSError, ValueError):  # it is being made at this moment
+        return []
 
 
 def request_through_own(confdir: Path, ca: Sequence[str]) -> Iterator[Check]:

@@ -53,6 +53,7 @@ def launcher(tool: str) -> list[str]:
 def tilde(path: Path) -> str:
     """The path as one would type it."""
     try:
-        return f"~/{path.relative_to(Path.home())}"
+        below = path.relative_to(Path.home())
+        return f"~/{below}" if below.parts else "~"
     except (ValueError, RuntimeError):
         return str(path)

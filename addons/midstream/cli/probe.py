@@ -48,7 +48,7 @@ def _chunk(model: str, delta: dict[str, str], finish: str | None = None) -> byte
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
-class _Provider(ThreadingHTTPServer):
+class Provider(ThreadingHTTPServer):
     """Answers any POST with a chat of three words. arrived: set by the client, word by word."""
 
     daemon_threads = True
@@ -61,7 +61,7 @@ class _Provider(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Provider
+    server: Provider
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -84,8 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _provider() -> Iterator[_Provider]:
-    server = _Provider()
+def local_provider() -> Iterator[Provider]:
+    """The provider, serving for the time of the block."""
+    server = Provider()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -99,7 +100,7 @@ def _provider() -> Iterator[_Provider]:
 def probe(port: int) -> Probe:
     """Ask the local provider through the proxy on this port. Never raises: what went wrong is in `error`."""
     result = Probe(model=f"midstream-doctor-{secrets.token_hex(4)}")
-    with _provider() as provider:
+    with local_provider() as provider:
         connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CLIENT_PATIENCE)
         try:
             response = _request(connection, provider.server_port, result.model)
@@ -124,7 +125,7 @@ def _request(connection: http.client.HTTPConnection, port: int, model: str) -> h
     return connection.getresponse()
 
 
-def _read(response: http.client.HTTPResponse, provider: _Provider) -> str:
+def _read(response: http.client.HTTPResponse, provider: Provider) -> str:
     """Read the answer line by line, confirming each word as it arrives."""
     words: list[str] = []
     while line := response.readline(65536):

@@ -77,15 +77,10 @@ def reading(db: str) -> Iterator[Reader]:
     from midstream.store import open_reader
 
     try:
-        reader = open_reader(path)
-    except sqlite3.Error as error:
-        complain(f"{tilde(path)} cannot be read: {error}. `midstream doctor --db {tilde(path)}` may know more")
-    try:
-        yield reader
-    except sqlite3.Error as error:
-        complain(f"{tilde(path)} cannot be read: {error}")
-    finally:
-        reader.close()
+        with open_reader(path) as reader:
+            yield reader
+    except (sqlite3.Error, ValueError) as error:
+        complain(f"{tilde(path)}: {error}")
 
 
 def complain(message: str) -> NoReturn:

@@ -104,14 +104,9 @@ def _find(reader: Reader, wanted: str, db: str) -> dict[str, Any]:
         newest = reader.streams(limit=1)
         return dict(newest[0]) if newest else complain("no stream has been recorded yet")
     try:
-        row = reader.stream(wanted)
-    except LookupError as several:
-        complain(str(several))
-    if row is None:
-        complain(
-            f"no stream's id begins with {clean(wanted)!r}. The recorded ones: midstream streams{tilde_arguments(db)}"
-        )
-    return dict(row)
+        return reader.stream(wanted)
+    except LookupError as error:
+        complain(f"{clean(error)}. The recorded ones: midstream streams{tilde_arguments(db)}")
 
 
 def _print(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from midstream.cli.output import Column, print_json, print_table
 from midstream.cli.reading import Moment, db_option, json_option, reading
+
+if TYPE_CHECKING:
+    from midstream.queries import By, Row
 
 GROUPS = ("model", "provider", "app", "hour")
 
@@ -28,7 +33,7 @@ MEASURES = (
 @click.option("--since", type=Moment(), help="Only streams begun since then: 24h, 30m, 7d, 2026-11-24.")
 @json_option
 @db_option
-def stats(by: str, since: str | None, as_json: bool, db: str) -> None:
+def stats(by: By, since: str | None, as_json: bool, db: str) -> None:
     """Sum streams up by model, provider, app or hour: time to first token, tokens per second, errors, cost.
 
     Time to first token is that of the first content. Errors are streams that failed or were truncated. Cost is of the
@@ -39,11 +44,21 @@ def stats(by: str, since: str | None, as_json: bool, db: str) -> None:
     midstream stats --by provider --since 24h
     midstream stats --by hour --since 7d --json
     """
+    from midstream.queries import Filter
+
     with reading(db) as reader:
-        rows = reader.stats(by, since=since)
+        rows = [_line(by, row) for row in reader.stats(by, Filter(since=since))]
     if as_json:
         print_json(rows)
     elif rows:
         print_table((Column(by, by, "time" if by == "hour" else "text"), *MEASURES), rows)
     else:
         click.echo("No stream has been recorded since then." if since else "No stream has been recorded yet.")
+
+
+def _line(by: By, row: Row) -> dict[str, Any]:
+    """A group's row, named by what it is a group of, and with the streams that went wrong."""
+    name = f"{row['group']}:00:00Z" if by == "hour" else row["group"]
+    errors = row["failed"] + row["truncated"]
+    rest = {key: value for key, value in row.items() if key != "group"}
+    return {by: name, **rest, "errors": errors, "error_rate": errors / row["streams"]}

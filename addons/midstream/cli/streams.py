@@ -28,8 +28,8 @@ COLUMNS = (
 
 @click.command()
 @click.option("--model", help="Only this model; * matches any text.")
-@click.option("--provider", help="Only this provider.")
-@click.option("--app", help="Only this program.")
+@click.option("--provider", help="Only this provider; * as above.")
+@click.option("--app", help="Only this program; * as above.")
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only streams that ended so.")
 @click.option("--since", type=Moment(), help="Only streams begun since then: 24h, 30m, 7d, 2026-11-24.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
@@ -44,8 +44,10 @@ def streams(as_json: bool, db: str, limit: int, **filters: str | None) -> None:
     midstream streams --outcome truncated --limit 100
     midstream streams --json | jq '.[].ttft_ms'
     """
+    from midstream.queries import Filter
+
     with reading(db) as reader:
-        rows = reader.streams(limit=limit, **filters)
+        rows = reader.streams(Filter(**filters), limit)
     if as_json:
         print_json(rows)
     elif rows:

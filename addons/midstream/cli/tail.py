@@ -7,7 +7,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,60 +22,29 @@ if TYPE_CHECKING:
     from midstream.queries import Reader
 
 POLL_SECONDS = 0.25
-WINDOW = 200
-"""Finished streams looked at in one poll to find the new ones; doubled while all of them are new."""
-
-WINDOW_LIMIT = 20_000
-SEEN_LIMIT = 2 * WINDOW_LIMIT
-"""Ids remembered of streams that were shown already."""
-
 SHOWN = 20
 """Finished streams on the live screen."""
 
 LINE = tuple(column for column in COLUMNS if column.key != "started_at")
 
 
-@dataclass(slots=True)
 class Watch:
-    """Finds what is new in the database, poll by poll."""
+    """Finds what is new in the database, poll by poll; what had ended before is not."""
 
-    reader: Reader
-    seen: dict[str, None] = field(default_factory=dict)
-    open: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def start(self) -> None:
-        """Take all that has ended before as seen."""
-        self._remember(row["id"] for row in self._newest(WINDOW))
-        self.open = {row["id"]: row for row in self.reader.in_flight()}
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._last = reader.last()
+        self.open = reader.in_flight()
+        """The streams that run now, oldest first."""
 
     def poll(self) -> list[dict[str, Any]]:
-        """The rows of streams that ended since the last poll, oldest first; `open` is what runs now."""
-        before = self.open
-        self.open = {row["id"]: row for row in self.reader.in_flight()}
-        found = {row["id"]: row for row in self._unseen()}
-        for stream_id in before.keys() - self.open.keys() - found.keys() - self.seen.keys():
-            row = self.reader.stream(stream_id)  # begun so long ago that the newest ones do not include it
-            if row is not None and row["outcome"]:
-                found[stream_id] = dict(row)
-        self._remember(found)
-        return sorted(found.values(), key=lambda row: str(row["started_at"]))
-
-    def _unseen(self) -> list[dict[str, Any]]:
-        window = WINDOW
-        while True:
-            newest = self._newest(window)
-            unseen = [row for row in newest if row["id"] not in self.seen]
-            if len(unseen) < window or window >= WINDOW_LIMIT:
-                return unseen
-            window *= 2
-
-    def _newest(self, limit: int) -> list[dict[str, Any]]:
-        return [dict(row) for row in self.reader.streams(limit=limit) if row["outcome"]]
-
-    def _remember(self, ids: Iterator[str] | Mapping[str, Any]) -> None:
-        self.seen.update(dict.fromkeys(ids))
-        while len(self.seen) > SEEN_LIMIT:
-            del self.seen[next(iter(self.seen))]
+        """The rows of streams that ended since the last poll, in that order."""
+        self.open = self._reader.in_flight()
+        found: list[dict[str, Any]] = []
+        while rows := self._reader.after(self._last):
+            found += [{name: value for name, value in row.items() if name != "rowid"} for row in rows]
+            self._last = rows[-1]["rowid"]
+        return found
 
 
 @click.command()
@@ -96,7 +64,6 @@ def tail(as_json: bool, db: str) -> None:
     try:
         with reading(db) as reader:
             watch = Watch(reader)
-            watch.start()
             if as_json:
                 _follow_json(watch)
             elif sys.stdout.isatty():
@@ -149,7 +116,7 @@ def _follow_live(watch: Watch) -> None:
     with Live(console=console(), auto_refresh=False, transient=False) as live:
         for rows in _polls(watch):
             ended.extendleft(rows)
-            live.update(_screen(list(watch.open.values()), list(ended)), refresh=True)
+            live.update(_screen(watch.open, list(ended)), refresh=True)
 
 
 def _screen(running: Sequence[Mapping[str, Any]], ended: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
-from midstream.dialects.gemini_answer import GeminiEncoder, write_answer, write_error
+from midstream.dialects.gemini_answer import GeminiEncoder, write_answer
 from midstream.dialects.gemini_parts import Parts, prompt_texts, read_usage
 from midstream.dialects.gemini_request import read_conversation, write_request
+from midstream.dialects.gemini_words import write_error
 from midstream.events import END, OPAQUE, End, Event, Failure, Finish, Malformed, Start
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json

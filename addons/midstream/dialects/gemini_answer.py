@@ -110,7 +110,9 @@ class GeminiEncoder:
                 return self._end()
             case Failure():
                 return self._fail(event)
-            case Media() | ServerTool() | Asked() | Malformed() | Opaque():
+            case ServerTool(choice=number):
+                self._choice(number).signature = ""  # it signed what is not said here
+            case Media() | Asked() | Malformed() | Opaque():
                 pass  # nothing of them has a place in a chunk
             case _:
                 assert_never(event)
@@ -155,8 +157,9 @@ class GeminiEncoder:
         signature = event.signature if self._signs else ""
         calls = _parts(choice.calls.take())
         if not event.text:
+            before = [choice.signed({"text": ""})] if signature and choice.signature else []
             choice.signature = signature or choice.signature
-            return self._said(choice, calls)
+            return self._said(choice, [*calls, *before])
         thought: Json = {"text": event.text, "thought": True}
         return self._said(choice, [*calls, {**thought, "thoughtSignature": signature} if signature else thought])
 

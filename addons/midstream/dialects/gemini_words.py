@@ -34,6 +34,7 @@ _OWN_REASONS = frozenset(
         "MALFORMED_RESPONSE",
     )
 )
+_COHERES = frozenset(("COMPLETE", "STOP_SEQUENCE"))
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -56,8 +57,11 @@ _OWN_STATUSES = frozenset((*_STATUSES.values(), "FAILED_PRECONDITION", "OUT_OF_R
 
 
 def gemini_finish_reason(reason: str, detail: str = "") -> str:
-    """Return Gemini's word for any provider's."""
-    return reason if reason in _OWN_REASONS else _REASONS[openai_finish_reason(reason, detail)]
+    """Return Gemini's word for any provider's. One in capitals that nobody here knows is a newer one of Google's: no `STOP`."""
+    if reason in _OWN_REASONS:
+        return reason
+    known = openai_finish_reason(reason, detail)
+    return "OTHER" if known == "stop" and reason.isupper() and reason not in _COHERES else _REASONS[known]
 
 
 def write_error(failure: Failure) -> Json:

@@ -29,6 +29,12 @@ _BINDING = frozenset(
         "container",
         "cachedContent",
         "cached_content",
+        "generationConfig.responseModalities",
+        "generationConfig.responseMimeType",
+        "generationConfig.responseSchema",
+        "raw",
+        "template",
+        "suffix",
     )
 )
 """Fields that change what the answer is: a dialect that cannot say them is no target. Others are dropped."""
@@ -139,7 +145,9 @@ def _write_extras(conversation: Conversation, was: Conversation, body: Json) -> 
 def _foreign_extras(conversation: Conversation) -> set[str]:
     """The extras of another dialect's request, which are dropped. Raises Inexpressible for those that bind."""
     for name, value in conversation.extras.items():
-        if name in _BINDING and value and not (name == "modalities" and value == ["text"]):
+        if (
+            name in _BINDING and value and value not in (["text"], ["TEXT"])
+        ):  # modalities: text alone is what all others answer
             raise Inexpressible(name)
     return set(conversation.extras)
 

@@ -16,7 +16,7 @@ STOP_LIMIT = 4
 
 
 def _write_messages(conversation: Conversation, body: Json, dropped: set[str]) -> None:
-    before, ids = body_of(conversation, DIALECT), CallIds()
+    before, ids = body_of(conversation, DIALECT), CallIds(own=conversation.dialect == DIALECT)
     turns = read_turns(Fields(before), Lost()) if before else []
     body["messages"] = write_turns(turns, conversation.messages, lambda message: write_message(message, ids, dropped))
 

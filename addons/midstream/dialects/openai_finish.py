@@ -13,6 +13,7 @@ _WORDS = {
     "content_filter": """
         content_filter content_filtered guardrail_intervened refusal sensitive error_toxic safety recitation blocklist
         prohibited_content spii language image_safety image_prohibited_content image_recitation model_armor
+        rag_query_when_rag_disabled
     """,
 }
 """A word of a broken-off answer (`cancelled`, `network_error`) is `length`: of OpenAI's words the one that says that there

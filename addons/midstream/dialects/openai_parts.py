@@ -83,15 +83,17 @@ class CallIds:
     """The ids of tool calls as OpenAI takes them: never empty, never long, and the same on a call and its result.
 
     Gemini's calls may have none: their results then belong to the calls of their name, in their order.
+    own: the conversation is this dialect's, so whoever gave long ids (xAI, Bedrock) takes them, and other messages name them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool = False) -> None:
+        self._limit = 1 << 30 if own else CALL_ID_LIMIT
         self._open: list[tuple[str, str]] = []
         self._made = 0
 
     def call(self, part: ToolUsePart) -> str:
         """The id of a call."""
-        id_ = _short(part.id)
+        id_ = self._short(part.id)
         if not id_:
             self._made += 1
             id_ = f"call_{self._made}"
@@ -101,17 +103,16 @@ class CallIds:
     def result(self, part: ToolResultPart) -> str:
         """The id of the call that a result answers."""
         if part.id:
-            return _short(part.id)
+            return self._short(part.id)
         named = [at for at, (name, _) in enumerate(self._open) if name == part.name or not part.name]
         if not named:
             raise Inexpressible("a tool's result without its call")
         return self._open.pop(named[0])[1]
 
-
-def _short(id_: str) -> str:
-    if len(id_) <= CALL_ID_LIMIT:
-        return id_
-    return f"call_{sha256(id_.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+    def _short(self, id_: str) -> str:
+        if len(id_) <= self._limit:
+            return id_
+        return f"call_{sha256(id_.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 def result_text(part: ToolResultPart, dropped: set[str]) -> str:

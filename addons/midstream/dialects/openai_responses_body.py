@@ -16,7 +16,7 @@ LEAST_TOKENS = 16
 
 
 def _write_messages(conversation: Conversation, body: Json, dropped: set[str]) -> None:
-    before, ids = body_of(conversation, DIALECT), CallIds()
+    before, ids = body_of(conversation, DIALECT), CallIds(own=conversation.dialect == DIALECT)
     turns = read_items(Fields(before), Lost()) if before else []
     instructions, rest = _instructions(conversation.messages, body.pop("instructions", ""), own=before is not None)
     if instructions:
@@ -30,6 +30,8 @@ def _instructions(messages: Sequence[Message], were: str, *, own: bool) -> tuple
         still = were and messages and messages[0] == Message("system", (TextPart(were),))
         return (were, messages[1:]) if still else ("", messages)
     first = next((n for n, message in enumerate(messages) if message.role != "system"), len(messages))
+    if first == len(messages):  # an answer needs some input
+        return "", messages
     parts = [part for message in messages[:first] for part in message.parts]
     texts = [part.text for part in parts if isinstance(part, TextPart)]
     if len(texts) < len(parts):

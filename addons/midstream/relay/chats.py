@@ -38,7 +38,7 @@ class Starter:
         """Start a chat. origin: the client's address and User-Agent. Raises Refusal, or ValueError naming a wrong field."""
         prepared = self._prepare(body, caller, proxy)
         account = _account(prepared, as_str(body.get("model")), caller.key, origin)
-        account.prompt = lambda: OPENAI_CHAT.prompt(body)
+        account.prompt = lambda: (OPENAI_CHAT.prompt(body), prepared.dialect.template_tokens(body))
         stream = Stream(
             id=account.observation.record.id,
             owner=caller.owner,

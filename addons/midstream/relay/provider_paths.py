@@ -83,9 +83,9 @@ class ProviderPaths:
             )
         request = exchange.request
         path = _renamed(request.path_qs, facts.model, target.model)
-        prompted = body
         account = _account(exchange, caller, dialect, provider.name, provider.prices, facts.model)
-        account.prompt = lambda: dialect.prompt(registry.fields(prompted))
+        match = registry.Match(dialect, provider.name, provider.prices, facts)
+        account.prompt = lambda: flows.prompt_of(match, body)
         return Job(
             request=UpstreamRequest(
                 method="POST",
@@ -98,7 +98,7 @@ class ProviderPaths:
                 proxy=exchange.job.proxy,
                 proxy_auth=exchange.job.proxy_auth,
             ),
-            match=registry.Match(dialect, provider.name, provider.prices, facts),
+            match=match,
             account=account,
             held=exchange.job.held,
         )
