@@ -21,7 +21,7 @@ LAYERS = (
     ("events", "providers", "redaction"),
     ("dialects", "recording"),
     ("observation", "tokens", "prices", "config", "keys", "splice", "plan"),
-    ("queries",),
+    ("queries", "rows"),
     ("store",),
     ("ledger",),
     ("flows",),

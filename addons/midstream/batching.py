@@ -73,7 +73,7 @@ class Batcher[T]:
             first = not before and self.dropped
         if first:
             log.error(
-                "more than %d rows wait to be written, or too late a one came: the oldest are dropped", QUEUE_LIMIT
+                "more than %d rows wait to be written, or one came after the end: the oldest are dropped", QUEUE_LIMIT
             )
 
     def close(self, timeout: float = 5.0) -> bool:
@@ -108,7 +108,7 @@ class Batcher[T]:
             self._failures += 1
             if self._failures == 1:
                 kept = f"Streams go on; the rows of up to {QUEUE_LIMIT} are kept and written once it works again."
-                log.error("%s %s", self._sink.explain(error), kept)  # noqa: TRY400 - the reason is in it, a traceback is noise
+                log.error("%s %s", self._sink.explain(error), kept)
             return False
         if self._failures:
             log.warning("rows are written again after %d failed tries; %d were lost", self._failures, self.dropped)

@@ -31,7 +31,7 @@ PROVIDERS = (
         "azure",
     ),
     Provider("anthropic", ("api.anthropic.com",), "anthropic"),
-    Provider("gemini", ("generativelanguage.googleapis.com",), "google"),
+    Provider("gemini", ("generativelanguage.googleapis.com", "cloudcode-pa.googleapis.com"), "google"),
     Provider(
         "vertex",
         (
@@ -105,7 +105,7 @@ CHAT_APIS = {
     "openai": ChatApi("openai_chat", "https://api.openai.com/v1"),
     "azure": ChatApi("openai_chat"),
     "anthropic": ChatApi("anthropic_messages", "https://api.anthropic.com"),
-    "gemini": ChatApi("gemini", "https://generativelanguage.googleapis.com"),
+    "gemini": ChatApi("gemini", "https://generativelanguage.googleapis.com/v1beta"),
     "vertex": ChatApi("gemini"),
     "bedrock": ChatApi("bedrock_converse"),
     "cohere": ChatApi("cohere", "https://api.cohere.com"),

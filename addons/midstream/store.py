@@ -11,16 +11,14 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sqlite_utils import Database, Migrations
 
-from midstream import processes
+from midstream import processes, rows
 from midstream.batching import Batcher
 from midstream.observation import AttemptRecord, StreamRecord
 from midstream.queries import Reader
@@ -52,7 +50,7 @@ def m001_streams(db: Database) -> None:
             usage_source TEXT, cost_usd REAL, paused_ms REAL, error_type TEXT, error TEXT
         )
     """)
-    for column in ("started_at", "model_requested", "model_served", "provider"):
+    for column in ("started_at", "model_served", "provider", "app"):
         db.table("streams").create_index([column])
 
 
@@ -69,28 +67,31 @@ def m002_attempts(db: Database) -> None:
 
 @migrations()
 def m003_in_flight(db: Database) -> None:
+    """Streams that run now, and the process they run in: what a killed one leaves behind is told by it."""
     db.execute("""
         CREATE TABLE in_flight (
-            id TEXT PRIMARY KEY, pid INTEGER, process TEXT, host TEXT,
-            started_at TEXT, client TEXT, app TEXT, provider TEXT, dialect TEXT, model_requested TEXT,
-            ttft_ms REAL, chunks INTEGER, updated_at TEXT
+            id TEXT PRIMARY KEY, host TEXT, pid INTEGER, process TEXT, started_at TEXT, client TEXT, app TEXT, key TEXT,
+            provider TEXT, dialect TEXT, model_requested TEXT, model_served TEXT, delivery TEXT,
+            http_status INTEGER, ttft_ms REAL, chunks INTEGER
         )
     """)
 
 
-STREAM = tuple(f.name for f in fields(StreamRecord))
-ATTEMPT = tuple(f.name for f in fields(AttemptRecord))
-SHOWN = ("started_at", "client", "app", "provider", "dialect", "model_requested", "ttft_ms", "chunks")
-"""What a stream in flight shows of its record."""
-
-_stream_values = attrgetter(*STREAM)
-_attempt_values = attrgetter(*ATTEMPT)
-_shown_values = attrgetter("id", *SHOWN)
+@migrations()
+def m004_last_sign_of_life(db: Database) -> None:
+    db.execute("ALTER TABLE in_flight ADD COLUMN updated_at TEXT")
 
 
-def _insert(table: str, columns: Sequence[str], or_: str = "REPLACE") -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT OR {or_} INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of our own
+@migrations()
+def m005_index_for_stats(db: Database) -> None:
+    """All that `stats` reads, in the order it groups by: over a million streams it takes half a second instead of two."""
+    db.execute("""
+        CREATE INDEX streams_stats ON streams (
+            model_served, model_requested, provider, app, outcome, started_at,
+            ttft_ms, tokens_per_s, gap_p95_ms, input_tokens, output_tokens, cached_tokens, cost_usd
+        )
+    """)
+    db.table("streams").create_index(["model_requested"])
 
 
 def open_reader(path: Path | str) -> Reader:
@@ -114,18 +115,26 @@ def open_reader(path: Path | str) -> Reader:
 def _connect_to_read(file: Path) -> sqlite3.Connection:
     """A database in WAL mode wants its -shm file, which cannot be made in a read-only folder: there, if no writer left a
     -wal behind, the file alone is the whole truth."""
-    modes = ["mode=ro"] if Path(f"{file}-wal").exists() else ["mode=ro", "immutable=1"]
-    for mode in modes:
-        uri = f"file:{quote(str(file.absolute()))}?{mode}"
-        conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
-        try:
-            conn.execute("SELECT id FROM streams LIMIT 1").fetchall()
-            return conn
-        except sqlite3.DatabaseError:
-            conn.close()
-            if mode == modes[-1]:
-                raise
-    raise AssertionError("unreachable")
+    try:
+        return _connect(file, "mode=ro")
+    except sqlite3.OperationalError as error:
+        if (
+            error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            or Path(f"{file}-wal").exists()
+        ):
+            raise
+        return _connect(file, "immutable=1")
+
+
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(str(file.absolute()))}?{mode}"
+    conn = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        conn.execute("SELECT id FROM streams LIMIT 1").fetchall()
+    except BaseException:
+        conn.close()
+        raise
+    return conn
 
 
 def open_writer(path: Path) -> Database:
@@ -164,19 +173,9 @@ def settle_the_dead(db: Database) -> int:
     with transaction(db):
         found = [dict(row) for row in db["in_flight"].rows]
         dead = [row for row in found if not _alive(row, here)]
-        rows = [_stream_values(_interrupted(row)) for row in dead]
-        db.conn.executemany(_insert("streams", STREAM, "IGNORE"), rows)
+        db.conn.executemany(rows.INSERT_NEW_STREAM, [rows.interrupted(row) for row in dead])
         db.conn.executemany("DELETE FROM in_flight WHERE id = ?", [(row["id"],) for row in dead])
     return len(dead)
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What waits to be written of one stream: how it is shown in flight, or, once it is over, its row and its attempts'."""
-
-    shown: tuple[Any, ...] = ()
-    stream: tuple[Any, ...] = ()
-    attempts: tuple[tuple[Any, ...], ...] = ()
 
 
 class StoreWriter:
@@ -187,16 +186,19 @@ class StoreWriter:
 
     def started(self, record: StreamRecord) -> None:
         """A stream is in flight."""
-        self._batcher.put(record.id, _Rows(shown=(*_shown_values(record), _utc(datetime.now(UTC)))))
+        self._batcher.put(record.id, rows.in_flight(record, datetime.now(UTC)))
 
     def progress(self, record: StreamRecord) -> None:
         """Show how far it is: its first token, its chunks."""
         self.started(record)
 
+    def forgotten(self, record: StreamRecord) -> None:
+        """A stream that was started turned out to be somebody else's to measure: it shows no more, and gets no row."""
+        self._batcher.put(record.id, rows.forgotten(record))
+
     def finished(self, record: StreamRecord, attempts: Sequence[AttemptRecord] = ()) -> None:
         """A stream is over; coming again for the same id, this replaces its row."""
-        rows = _Rows(stream=_stream_values(record), attempts=tuple(_attempt_values(attempt) for attempt in attempts))
-        self._batcher.put(record.id, rows)
+        self._batcher.put(record.id, rows.ended(record, attempts))
 
     def close(self, timeout: float = 5.0) -> bool:
         """Write what waits and stop; return whether all was written in this time (seconds)."""
@@ -211,17 +213,17 @@ class _Tables:
         self._db: Database | None = None
         self._file: tuple[int, int] = (0, 0)
         pid = os.getpid()
-        self._process = (pid, processes.identity(pid), platform.node())
+        self._process = (pid, processes.identity(pid) or "", platform.node())
 
-    def write(self, batch: dict[str, _Rows]) -> None:
+    def write(self, batch: dict[str, rows.Rows]) -> None:
         try:
             self._write(self._database(), list(batch.values()))
         except BaseException:
             self.close()
             raise
 
-    def merge(self, old: _Rows, new: _Rows) -> _Rows:
-        return new if new.stream or not old.stream else old
+    def merge(self, old: rows.Rows, new: rows.Rows) -> rows.Rows:
+        return old if old.over and not new.over else new
 
     def explain(self, error: Exception) -> str:
         return f"cannot write the database {self._path}: {error}. {_advice(error, self._path)}"
@@ -238,25 +240,23 @@ class _Tables:
         if self._db is None:
             self._db = open_writer(self._path)
             self._file = _file_id(self._path)
-            settle_the_dead(self._db)
+            dead = settle_the_dead(self._db)
+            if dead:
+                log.warning("%d streams were open when an earlier run was killed: their outcome is 'interrupted'", dead)
         return self._db
 
-    def _write(self, db: Database, batch: list[_Rows]) -> None:
-        over = [rows for rows in batch if rows.stream]
-        shown = [_fit((*rows.shown, *self._process, rows.shown[0])) for rows in batch if rows.shown]
+    def _write(self, db: Database, batch: list[rows.Rows]) -> None:
         if not batch:
             return
+        shown = [rows.fit((*stream.shown, *self._process, stream.id)) for stream in batch if stream.shown]
+        over = [rows.fit(stream.stream) for stream in batch if stream.stream]
+        gone = [rows.fit((stream.id,)) for stream in batch if stream.over]
+        attempts = [rows.fit(attempt) for stream in batch for attempt in stream.attempts]
         with transaction(db):
-            db.conn.executemany(_SHOW, shown)
-            db.conn.executemany(_insert("streams", STREAM), [_fit(rows.stream) for rows in over])
-            db.conn.executemany(_insert("attempts", ATTEMPT), [_fit(a) for rows in over for a in rows.attempts])
-            db.conn.executemany("DELETE FROM in_flight WHERE id = ?", [_fit(rows.stream[:1]) for rows in over])
-
-
-_SHOW = f"""
-    INSERT OR REPLACE INTO in_flight (id, {", ".join(SHOWN)}, updated_at, pid, process, host)
-    SELECT {", ".join("?" * (len(SHOWN) + 5))} WHERE NOT EXISTS (SELECT 1 FROM streams WHERE id = ?)
-"""  # noqa: S608 - names of our own. A late sign of life does not bring back a stream that is over.
+            db.conn.executemany(rows.SHOW_IN_FLIGHT, shown)
+            db.conn.executemany(rows.INSERT_STREAM, over)
+            db.conn.executemany(rows.INSERT_ATTEMPT, attempts)
+            db.conn.executemany("DELETE FROM in_flight WHERE id = ?", gone)
 
 
 def _file_id(path: Path) -> tuple[int, int]:
@@ -270,34 +270,16 @@ def _file_id(path: Path) -> tuple[int, int]:
 def _alive(row: dict[str, Any], here: str) -> bool:
     if row["host"] == here:
         return processes.is_running(row["pid"], row["process"])
-    return str(row["updated_at"]) > _utc(datetime.now(UTC) - FOREIGN_AGE)
+    return (row["updated_at"] or "") > rows.utc(datetime.now(UTC) - FOREIGN_AGE)
 
 
-def _interrupted(row: dict[str, Any]) -> StreamRecord:
-    known = {name: row[name] for name in ("id", *SHOWN)}
-    error = "the proxy was killed while this stream was open"
-    return StreamRecord(**known, outcome="interrupted", error_type="interrupted", error=error)
-
-
-def _utc(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _fit(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Make values of a stranger's making bindable, so that no row can hold up the others."""
-    return tuple(_fit_value(value) for value in values)
-
-
-def _fit_value(value: Any) -> Any:
-    if value is None or isinstance(value, float):
-        return value
-    if isinstance(value, int):
-        return max(-(2**63), min(value, 2**63 - 1))
-    return str(value).encode("utf-8", "replace").decode()
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; 0 if the error is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _advice(error: Exception, path: Path) -> str:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+    match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "Another program holds it locked: end that."
         case sqlite3.SQLITE_FULL:

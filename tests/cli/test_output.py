@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
 
-from midstream.cli.output import Column, clean, milliseconds, print_json, print_json_line, print_table, size, written
+from midstream.cli.output import (
+    Column,
+    clean,
+    milliseconds,
+    print_json,
+    print_json_line,
+    print_table,
+    size,
+    table,
+    written,
+)
+from midstream.cli.streams import COLUMNS
 
 HOSTILE = "gpt\x1b]0;owned\x07\x1b[2J\u202e[red]x[/red]\r\n\x9b31m\x7f"
 
@@ -39,7 +53,7 @@ def test_a_table_shows_hostile_names_as_text(capsys: pytest.CaptureFixture[str])
 def test_a_pipe_gets_whole_cells_and_no_colours(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
     name = "m" * 150
     print_table(
         [Column("model", "model"), Column("outcome", "outcome", "outcome")], [{"model": name, "outcome": "failed"}]
@@ -84,3 +98,31 @@ def test_sizes_and_money() -> None:
     assert [size(1023), size(1536), size(5 * 2**30)] == ["1023 B", "1.5 KiB", "5.0 GiB"]
     assert written(Column("c", "cost", "money"), 0.00123) == "$0.0012"
     assert written(Column("c", "cost", "money"), None) == "-"
+
+
+def test_a_narrow_terminal_loses_what_matters_least_and_no_name() -> None:
+    columns = (
+        Column("id", "id", "id"),
+        Column("model", "model"),
+        Column("in", "in", "number", drop=2),
+        Column("out", "out", "number", drop=1),
+    )
+    row = {"id": "0123456789abcdef0123", "model": "a-model-with-a-long-name", "in": 1234567, "out": 1234567}
+    titles = [[column.header for column in table(columns, [row], width).columns] for width in (120, 50, 40)]
+    assert titles == [["id", "model", "in", "out"], ["id", "model", "out"], ["id", "model"]]
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_list_of_streams_fits(width: int) -> None:
+    row = {column.key: 12345.678 if column.right else "x" * 27 for column in COLUMNS}
+    row |= {"started_at": "2026-11-24T00:00:00Z", "outcome": "client_gone"}
+    lines = [line for line in _drawn(table(COLUMNS, [row], width), width).splitlines() if line.strip()]
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert all(title in lines[0] for title in ("id", "model", "outcome", "first token"))
+    assert "…" not in "".join(lines)
+
+
+def _drawn(drawing: Table, width: int) -> str:
+    out = Console(file=io.StringIO(), width=width)
+    out.print(drawing)
+    return out.file.getvalue()  # type: ignore[attr-defined,no-any-return]

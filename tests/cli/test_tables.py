@@ -178,7 +178,7 @@ def test_show_tells_the_attempts_as_a_timeline(db: Path) -> None:
 def test_show_of_none_or_several_says_so(db: Path, wanted: str) -> None:
     result = midstream("show", wanted, "--db", db)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert ("several streams" if wanted == "0" else "no stream") in result.stderr
+    assert ("more than one" if wanted == "0" else "no stream") in result.stderr
 
 
 def test_an_empty_database_is_no_error(tmp_path: Path) -> None:

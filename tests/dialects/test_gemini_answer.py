@@ -10,7 +10,6 @@ from hypothesis import given
 import google_sdk
 from encoded import OPTIONS, arbitrary, encode, events_of, recordings, sse, until_over
 from exchanges import Exchange, fold, of
-from whole_tool_calls import whole
 from midstream.dialects.base import AnswerOptions
 from midstream.dialects.gemini import GEMINI, GeminiDecoder
 from midstream.dialects.gemini_answer import GeminiEncoder, write_answer
@@ -33,6 +32,7 @@ from midstream.events import (
     Usage,
 )
 from midstream.wire import Frame
+from whole_tool_calls import whole
 
 START = Start("kaVuaPDnI5aQmtkP8ZOeqAE", "gemini-2.5-flash")
 NAMES = {"modelVersion": "gemini-2.5-flash", "responseId": "kaVuaPDnI5aQmtkP8ZOeqAE"}
@@ -134,7 +134,7 @@ def test_a_call_without_arguments_has_none_and_a_text_comes_after_its_call() -> 
     [("tool_calls", "MALFORMED_FUNCTION_CALL"), ("length", "MAX_TOKENS"), ("", "MALFORMED_FUNCTION_CALL")],
 )
 def test_a_call_that_never_became_whole_is_left_out_and_told(reason: str, word: str) -> None:
-    events = [ToolCall(0, "c", "f", '{"a": "b'), Finish(reason)]
+    events: list[Event] = [ToolCall(0, "c", "f", '{"a": "b'), Finish(reason)]
     assert parts(*events) == []
     assert last(*events)["candidates"][0]["finishReason"] == word
 
@@ -154,7 +154,12 @@ def test_thoughts_are_parts_of_their_own() -> None:
 
 
 def test_a_signature_goes_with_the_part_it_signs() -> None:
-    signed = [Reasoning("", signature="s1"), ToolCall(0, "", "f", "{}"), Reasoning("t", signature="s2"), Text("a")]
+    signed: list[Event] = [
+        Reasoning("", signature="s1"),
+        ToolCall(0, "", "f", "{}"),
+        Reasoning("t", signature="s2"),
+        Text("a"),
+    ]
     assert parts(*signed) == [
         {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "s1"},
         {"text": "t", "thought": True, "thoughtSignature": "s2"},
@@ -250,7 +255,7 @@ def test_a_blocked_prompt_is_an_answer_without_candidates() -> None:
 
 
 def test_a_whole_answer() -> None:
-    events = [
+    events: list[Event] = [
         START,
         Reasoning("h"),
         Reasoning("m"),

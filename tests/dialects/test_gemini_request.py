@@ -396,8 +396,8 @@ KEYS = "contents parts role text generationConfig tools functionDeclarations nam
 def test_whatever_a_client_sends_is_read_or_refused(body: Any) -> None:
     try:
         read = read_conversation(PATH, body)
-    except ValueError as error:
-        assert str(error)
+        write_request(replace(read, extras=dict(read.extras)))
+    except (ValueError, Inexpressible):
         return
     write_request(read)
 
@@ -409,7 +409,7 @@ def _requests() -> list[Exchange]:
 
 
 def _path(exchange: Exchange) -> str:
-    return urlsplit(exchange.request["url"]).path
+    return str(urlsplit(exchange.request["url"]).path)
 
 
 @pytest.mark.parametrize("exchange", _requests(), ids=lambda e: e.id)

@@ -133,7 +133,13 @@ def test_arguments_over_the_limit_end_the_answer_with_an_error() -> None:
 
 
 def test_thinking_and_what_has_no_place() -> None:
-    events = [Reasoning("hm", signature="s"), Refusal("no"), Media("audio", 9, "ah"), ServerTool("search"), OPAQUE]
+    events: list[Event] = [
+        Reasoning("hm", signature="s"),
+        Refusal("no"),
+        Media("audio", 9, "ah"),
+        ServerTool("search"),
+        OPAQUE,
+    ]
     assert messages(*events, Reasoning("", signature="s")) == [said(thinking="hm"), said("no"), said("ah")]
 
 
@@ -165,7 +171,16 @@ def test_done_reasons(reason: str, word: str) -> None:
 
 
 def test_a_whole_answer() -> None:
-    events = [START, Reasoning("h"), Reasoning("m"), Text("a"), Text("b"), ToolCall(0, "c", "f"), Usage(1, 2), END]
+    events: list[Event] = [
+        START,
+        Reasoning("h"),
+        Reasoning("m"),
+        Text("a"),
+        Text("b"),
+        ToolCall(0, "c", "f"),
+        Usage(1, 2),
+        END,
+    ]
     answer = write_answer(events, OPTIONS)
     call = {"id": "c", "function": {"index": 0, "name": "f", "arguments": {}}}
     assert answer == {

@@ -17,6 +17,8 @@ from end_to_end.gateway_chats import ASK, CALLING, TEXT, WHOLE, Answer, Events, 
 from end_to_end.harness import Authority, Provider, Proxy, cut_after, running
 
 FOLDER = "gateway"
+EVENTS = len(WHOLE) - 1
+"""Of the chat WHOLE: a piece of no text makes none."""
 
 
 @pytest.fixture(scope="module")

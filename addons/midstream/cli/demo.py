@@ -25,6 +25,7 @@ from midstream.cli.paths import LOOPBACK, tilde
 from midstream.cli.reading import reading, utc_stamp
 from midstream.cli.streams import COLUMNS
 from midstream.locate import addon_path, recordings_path
+from midstream.queries import Filter
 from midstream.recording import Recording, read
 from midstream.relay.replay import ReplayServer
 from midstream.relay.throwaway_ca import ThrowawayCA
@@ -257,7 +258,7 @@ def _printable(text: str) -> str:
 
 def _conclude(calls: Sequence[Call], database: Path, started: str) -> None:
     with reading(str(database)) as reader:
-        rows = reader.streams(limit=100, since=started)[::-1]
+        rows = reader.streams(Filter(since=started), limit=100)[::-1]
     print_table(
         COLUMNS, [row | {"model": row["model_served"] or row["model_requested"]} for row in rows], title="\nmeasured:"
     )

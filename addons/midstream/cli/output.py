@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,15 +42,22 @@ def _escaped(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """key: of the row; kind: how its value is written."""
+    """key: of the row; kind: how its value is written; drop: on a terminal too narrow for all, the highest goes first."""
 
     key: str
     title: str
-    kind: Literal["text", "ms", "number", "rate", "money", "percent", "time", "bytes", "outcome"] = "text"
+    kind: Literal["text", "id", "ms", "number", "rate", "money", "percent", "time", "moment", "bytes", "outcome"] = (
+        "text"
+    )
+    drop: int = 0
 
     @property
     def right(self) -> bool:
-        return self.kind not in ("text", "time", "outcome")
+        return self.kind not in ("text", "id", "time", "moment", "outcome")
+
+    @property
+    def wraps(self) -> bool:
+        return self.kind == "text"
 
 
 OUTCOME_STYLES = {
@@ -72,7 +78,7 @@ def console(*, stderr: bool = False) -> Console:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")  # a terminal without UTF-8 shows `?`, and no traceback
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+    width = None if stream.isatty() else PIPE_WIDTH
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
@@ -95,24 +101,44 @@ def _finite(value: object) -> object:
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, title: str = "") -> None:
-    """Print a table; columns that are empty in every row are left out."""
-    shown = table(columns, list(rows))
+    """Print a table; columns that are empty in every row are left out, and those that a narrow terminal has no room for."""
+    out = console()
+    shown = table(columns, list(rows), out.width)
     shown.title = title or None
-    console().print(shown)
+    out.print(shown)
 
 
-def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The same as something rich can draw."""
+def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """The same as something rich can draw, in so many columns of characters."""
     from rich import box
     from rich.table import Table
 
-    shown = [column for column in columns if any(row.get(column.key) not in (None, "") for row in rows)]
+    shown = _fitting(
+        [column for column in columns if any(row.get(column.key) not in (None, "") for row in rows)], rows, width
+    )
     result = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in shown:
-        result.add_column(column.title, justify="right" if column.right else "left", no_wrap=column.right)
+        side: Literal["left", "right"] = "right" if column.right else "left"
+        result.add_column(column.title, justify=side, no_wrap=not column.wraps, overflow="fold")
     for row in rows:
         result.add_row(*(cell(column, row.get(column.key)) for column in shown))
     return result
+
+
+WRAPPED = 14
+"""Characters that a column of text is given at least before another column is dropped for it."""
+
+
+def _fitting(columns: list[Column], rows: Sequence[Mapping[str, Any]], width: int) -> list[Column]:
+    needs = {column.key: _need(column, rows) for column in columns}
+    while sum(needs[column.key] + 3 for column in columns) > width and any(column.drop for column in columns):
+        columns.remove(max(columns, key=lambda column: column.drop))
+    return columns
+
+
+def _need(column: Column, rows: Sequence[Mapping[str, Any]]) -> int:
+    longest = max((len(written(column, row.get(column.key))) for row in rows), default=0)
+    return max(len(column.title), min(longest, WRAPPED) if column.wraps else longest)
 
 
 def cell(column: Column, value: object) -> Text:
@@ -128,7 +154,7 @@ def written(column: Column, value: object) -> str:
     if value is None or value == "":
         return "-"
     if not isinstance(value, int | float):
-        return local_time(str(value)) if column.kind == "time" else clean(value)
+        return _written_text(column, str(value))
     match column.kind:
         case "ms":
             return milliseconds(value)
@@ -140,8 +166,26 @@ def written(column: Column, value: object) -> str:
             return f"{value:.1%}"
         case "bytes":
             return size(value)
-        case "number" | "text" | "time" | "outcome":
-            return f"{value:,}" if column.kind == "number" else str(value)
+        case "number":
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+ID_SHOWN = 15
+"""Characters of an id in a table: its 11 of time and 4 more; `show` takes any beginning that no other has."""
+
+
+def _written_text(column: Column, value: str) -> str:
+    match column.kind:
+        case "id":
+            return clean(value[:ID_SHOWN])
+        case "time":
+            return local_time(value)
+        case "moment":
+            return local_time(value).partition("-")[2] or local_time(value)  # without the year: nobody looks for it
+        case _:
+            return clean(value)
 
 
 def milliseconds(value: float) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from midstream.cli.output import clean
 from midstream.cli.paths import DEFAULT_DB, tilde
 
 if TYPE_CHECKING:
@@ -77,10 +78,14 @@ def reading(db: str) -> Iterator[Reader]:
     from midstream.store import open_reader
 
     try:
-        with open_reader(path) as reader:
+        reader = open_reader(path)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        complain(clean(error))
+    try:
+        with reader:
             yield reader
-    except (sqlite3.Error, ValueError) as error:
-        complain(f"{tilde(path)}: {error}")
+    except sqlite3.Error as error:
+        complain(f"{tilde(path)} cannot be read: {clean(error)}")
 
 
 def complain(message: str) -> NoReturn:

@@ -16,15 +16,15 @@ GROUPS = ("model", "provider", "app", "hour")
 
 MEASURES = (
     Column("streams", "streams", "number"),
-    Column("errors", "errors", "number"),
-    Column("error_rate", "error rate", "percent"),
+    Column("errors", "errors", "number", drop=6),
+    Column("error_rate", "error rate", "percent", drop=2),
     Column("ttft_p50_ms", "first token p50", "ms"),
-    Column("ttft_p95_ms", "p95", "ms"),
-    Column("ttft_p99_ms", "p99", "ms"),
-    Column("tokens_per_s_p50", "tokens/s p50", "rate"),
-    Column("input_tokens", "in", "number"),
-    Column("output_tokens", "out", "number"),
-    Column("cost_usd", "cost", "money"),
+    Column("ttft_p95_ms", "p95", "ms", drop=5),
+    Column("ttft_p99_ms", "p99", "ms", drop=7),
+    Column("tokens_per_s_p50", "tokens/s p50", "rate", drop=3),
+    Column("input_tokens", "in", "number", drop=8),
+    Column("output_tokens", "out", "number", drop=4),
+    Column("cost_usd", "cost", "money", drop=1),
 )
 
 
@@ -57,8 +57,7 @@ def stats(by: By, since: str | None, as_json: bool, db: str) -> None:
 
 
 def _line(by: By, row: Row) -> dict[str, Any]:
-    """A group's row, named by what it is a group of, and with the streams that went wrong."""
-    name = f"{row['group']}:00:00Z" if by == "hour" else row["group"]
+    """A group's row with the streams that went wrong; an hour as a time (`2026-01-31T23:00:00Z`)."""
+    name = f"{row[by]}:00:00Z" if by == "hour" else row[by]
     errors = row["failed"] + row["truncated"]
-    rest = {key: value for key, value in row.items() if key != "group"}
-    return {by: name, **rest, "errors": errors, "error_rate": errors / row["streams"]}
+    return {**row, by: name, "errors": errors, "error_rate": errors / row["streams"]}

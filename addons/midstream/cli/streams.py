@@ -10,19 +10,19 @@ from midstream.cli.reading import Moment, db_option, json_option, reading
 OUTCOMES = ("complete", "client_gone", "truncated", "failed", "interrupted")
 
 COLUMNS = (
-    Column("id", "id"),
-    Column("started_at", "started", "time"),
-    Column("app", "app"),
-    Column("provider", "provider"),
+    Column("id", "id", "id"),
+    Column("started_at", "started", "moment", drop=1),
+    Column("app", "app", drop=7),
+    Column("provider", "provider", drop=6),
     Column("model", "model"),
-    Column("http_status", "status", "number"),
+    Column("http_status", "status", "number", drop=9),
     Column("outcome", "outcome", "outcome"),
     Column("ttft_ms", "first token", "ms"),
-    Column("duration_ms", "duration", "ms"),
-    Column("tokens_per_s", "tokens/s", "rate"),
-    Column("input_tokens", "in", "number"),
-    Column("output_tokens", "out", "number"),
-    Column("cost_usd", "cost", "money"),
+    Column("duration_ms", "duration", "ms", drop=4),
+    Column("tokens_per_s", "tokens/s", "rate", drop=5),
+    Column("input_tokens", "in", "number", drop=8),
+    Column("output_tokens", "out", "number", drop=3),
+    Column("cost_usd", "cost", "money", drop=2),
 )
 
 

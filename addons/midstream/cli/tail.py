@@ -113,21 +113,22 @@ def _follow_live(watch: Watch) -> None:
     from rich.live import Live
 
     ended: deque[dict[str, Any]] = deque(maxlen=SHOWN)
-    with Live(console=console(), auto_refresh=False, transient=False) as live:
+    out = console()
+    with Live(console=out, auto_refresh=False, transient=False) as live:
         for rows in _polls(watch):
             ended.extendleft(rows)
-            live.update(_screen(watch.open, list(ended)), refresh=True)
+            live.update(_screen(watch.open, list(ended), out.width), refresh=True)
 
 
-def _screen(running: Sequence[Mapping[str, Any]], ended: Sequence[Mapping[str, Any]]) -> RenderableType:
+def _screen(running: Sequence[Mapping[str, Any]], ended: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
     rows = [{**row, "outcome": "in flight", "duration_ms": _age(row)} for row in running]
-    shown = table(COLUMNS, [_with_model(row) for row in [*rows, *ended]])
+    shown = table(COLUMNS, [_with_model(row) for row in [*rows, *ended]], width)
     shown.caption = f"{len(running)} in flight; Ctrl-C ends"
     return shown
 
 
 def _with_model(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "model": row["model_served"] or row["model_requested"]}
+    return {**row, "model": row.get("model_served") or row.get("model_requested")}
 
 
 def _age(row: Mapping[str, Any]) -> float | None:

@@ -96,9 +96,11 @@ class GeminiEncoder:
                 self._start(event)
             case Usage():
                 self._usage = event
-            case Text(text=text, choice=number) | Refusal(text=text, choice=number):
-                return self._text(number, text)
-            case Media(transcript=text, choice=number) if text:
+            case (
+                Text(text=text, choice=number)
+                | Refusal(text=text, choice=number)
+                | Media(transcript=text, choice=number)
+            ) if text:
                 return self._text(number, text)
             case Reasoning():
                 return self._reasoning(event)
@@ -112,7 +114,7 @@ class GeminiEncoder:
                 return self._fail(event)
             case ServerTool(choice=number):
                 self._choice(number).signature = ""  # it signed what is not said here
-            case Media() | Asked() | Malformed() | Opaque():
+            case Text() | Refusal() | Media() | Asked() | Malformed() | Opaque():
                 pass  # nothing of them has a place in a chunk
             case _:
                 assert_never(event)

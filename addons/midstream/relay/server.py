@@ -31,8 +31,8 @@ class Relay:
         self._upstream = Upstream(options)
         self._ledger = ledger
         self._gateway = Gateway(config, self._upstream, ledger)
-        server = web.Server(self._answer, access_log=None, keepalive_timeout=3600)  # type: ignore[arg-type]
-        self._runner = web.ServerRunner(server, handler_cancellation=True, shutdown_timeout=1)
+        server = web.Server(self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=3600)
+        self._runner = web.ServerRunner(server, shutdown_timeout=1)
 
     async def start(self) -> None:
         """Listen on a loopback port of the system's choosing."""
