@@ -323,3 +323,24 @@ def test_an_interrupted_stream_does_not_replace_its_real_row(path: Path, write: 
     store.settle_the_dead(open_writer(path))
     assert open_reader(path).stream("x")["outcome"] == "complete"
     assert in_flight_ids(path) == []
+
+
+def test_a_second_writer_in_one_process_leaves_the_firsts_locks_alone(tmp_path: Path) -> None:
+    """Opening and closing the file oneself drops them (POSIX); then a reader that closes takes the -wal away for good."""
+    path = tmp_path / "streams.db"
+    first = StoreWriter(path)
+    until(lambda: Path(f"{path}-wal").exists())
+    second = StoreWriter(path)
+    second.started(record("1"))
+    until(lambda: _read_elsewhere(path) == ["1"])
+    second.finished(record("1"))
+    until(lambda: _read_elsewhere(path) == [])
+    assert Path(f"{path}-wal").exists()
+    first.close()
+    second.close()
+
+
+def _read_elsewhere(path: Path) -> list[str]:
+    """The streams in flight, as another process sees them that opens and closes the database."""
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*[r[0] for r in c.execute('select id from in_flight')])"
+    return subprocess.run([sys.executable, "-c", f"{code}; c.close()", str(path)], capture_output=True, text=True, check=True).stdout.split()

@@ -140,7 +140,11 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
 def open_writer(path: Path) -> Database:
     """Open, creating it if need be for this user alone, and bring its tables up to date. Raises OSError, sqlite3.Error."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # -wal and -shm take their permissions from it
+    with contextlib.suppress(FileExistsError):
+        # -wal and -shm take their permissions from it. Never open a database that is there but through SQLite: closing it
+        # drops the locks that this process's other writer holds, and the next reader deletes the -wal under it
+        # (sqlite.org/howtocorrupt.html, 2.2).
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     conn = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         conn.execute("PRAGMA journal_mode = WAL")

@@ -16,7 +16,7 @@ from aiohttp import web
 from end_to_end.harness import Authority, Gate, Handler, Provider, Proxy
 
 SCRIPTS = ("relay_streams.py", "connect_to.py")
-WORDS = ("Hel", "lo ", "wörld", " 🌍", "!\n", "", " end")
+WORDS = ("Hel", "lo ", "wörld", " 🌍", "!\n", " end")
 TEXT = "".join(WORDS)
 ASK = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]}
 

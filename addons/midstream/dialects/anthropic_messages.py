@@ -10,7 +10,9 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from midstream.dialects.anthropic_answer import MessagesEncoder, write_answer, write_error
 from midstream.dialects.anthropic_blocks import Blocks
+from midstream.dialects.anthropic_request import read_conversation, write_request
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
 from midstream.dialects.token_counts import count, total
@@ -234,6 +236,11 @@ ANTHROPIC_MESSAGES = Dialect(
     read_answer=read_answer,
     prompt=prompt,
     finish_reasons=FINISH_REASONS,
+    read_conversation=read_conversation,
+    write_request=write_request,
+    encoder=MessagesEncoder,
+    write_answer=write_answer,
+    write_error=write_error,
 )
 
 ANTHROPIC_COMPLETE = Dialect(

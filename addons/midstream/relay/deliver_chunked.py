@@ -41,22 +41,24 @@ async def deliver_text(exchange: Exchange, streams: Streams, stream: Stream, off
         await begins(stream)
         if stream.refused:
             return exchange.failed(stream)
+        size = None if offset is None or stream.live else await _size(stream)
         rest = await _skip(reader, offset or 0, stream)
-        last = await _last_position(stream) if offset is not None else ""
-        ranged = {"Content_Range": f"bytes {offset}-{last}"} if offset is not None else {}
+        if offset is not None and size is not None and offset >= size:
+            raise _unsatisfiable(size)
+        ranged = {} if offset is None else {"Content_Range": _content_range(offset, size)}
         out = await exchange.begin(
             stream, "text/plain; charset=utf-8", status=206 if ranged else 200, Accept_Ranges="bytes", **ranged
         )
         if rest:
             await exchange.send(out.write(rest))
-
-        async def nothing() -> None:
-            return
-
-        while entries := await take(reader, nothing):
+        while entries := await take(reader, _nothing):
             if text := text_of(entries):
                 await exchange.send(out.write(text))
         return await _end(exchange, stream, out)
+
+
+async def _nothing() -> None:
+    """Plain text has no room for a keepalive."""
 
 
 async def _end(exchange: Exchange, stream: Stream, out: web.StreamResponse) -> web.StreamResponse:
@@ -73,9 +75,7 @@ async def _skip(reader: Reader, offset: int, stream: Stream) -> bytes:
     while passed < offset:
         entries = await reader.take() if reader.position < stream.log.last else []
         if not entries:
-            raise Refusal(
-                416, f"Range: the text has {passed} bytes so far", headers={"Content-Range": f"bytes */{passed}"}
-            )
+            raise _unsatisfiable(passed)
         text = text_of(entries)
         passed += len(text)
         if passed > offset:
@@ -83,17 +83,23 @@ async def _skip(reader: Reader, offset: int, stream: Stream) -> bytes:
     return b""
 
 
-async def _last_position(stream: Stream) -> str:
-    """`last/length` of a Content-Range: known once the stream has ended."""
-    if stream.live:
-        return f"{ENDLESS}/*"
+async def _size(stream: Stream) -> int:
+    """Bytes of an ended stream's text."""
     size, reader = 0, stream.log.reader(0)
     try:
         while entries := await reader.take():
             size += len(text_of(entries))
     finally:
         reader.close()
-    return f"{max(size - 1, 0)}/{size}"
+    return size
+
+
+def _content_range(offset: int, size: int | None) -> str:
+    return f"bytes {offset}-{ENDLESS}/*" if size is None else f"bytes {offset}-{size - 1}/{size}"
+
+
+def _unsatisfiable(size: int) -> Refusal:
+    return Refusal(416, f"Range: the text has {size} bytes so far", headers={"Content-Range": f"bytes */{size}"})
 
 
 def text_of(entries: list[Entry]) -> bytes:

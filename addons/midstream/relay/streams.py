@@ -28,6 +28,9 @@ KEPT_BYTES = 64 * 1024 * 1024
 EXPIRED_LIMIT = 10_000
 """Ids of which it is remembered that they expired: 410 instead of 404."""
 
+STOP_WAIT = 1.0
+"""Seconds that readers get at mitmdump's end to take the last frame, which says so."""
+
 CANCELLED = "cancelled"
 ABANDONED = "abandoned"
 
@@ -155,6 +158,10 @@ class Streams:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WAIT):
+                while any(stream.log.readers for stream in self._streams.values()):
+                    await asyncio.sleep(0.01)  # noqa: ASYNC110 - for the very end alone
         for stream in list(self._streams.values()):
             self._stop_timer(stream)
             stream.log.discard()
