@@ -175,23 +175,20 @@ class MeasureStreams:
         if flow.metadata.get(flows.RELAYED):
             self._leave_to_relay(flow)
             return
-        stream = self._streams.get(flow.id) or self._unknown(flow)
+        stream = self._streams.get(flow.id) or self._late(flow, response)
         if stream is not None:
             stream.begin(response)
             response.stream = taps.chain(response.stream, stream.see)
         elif registry.is_stream_type(response.headers.get("content-type", "")):
             response.stream = response.stream or True
 
-    def _unknown(self, flow: http.HTTPFlow) -> _Stream | None:
-        """A provider's API that has no dialect here gets a row once its response turns out to be a stream."""
-        response = flow.response
-        if (
-            response is None
-            or self._ledger is None
-            or not registry.is_stream_type(response.headers.get("content-type", ""))
-        ):
+    def _late(self, flow: http.HTTPFlow, response: http.Response) -> _Stream | None:
+        """What only the response shows to be an LLM's."""
+        request, content_type = flow.request, response.headers.get("content-type", "")
+        if self._ledger is None or request.method != "POST":
             return None
-        match = registry.unknown(flows.host_of(flow), flow.request.path, flows.body_of(flow.request))
+        body = flows.body_of(request)
+        match = registry.recognise_late(flows.host_of(flow), request.path, body, response.status_code, content_type)
         if match is None:
             return None
         stream = self._streams[flow.id] = _Stream(match, flow, self._ledger)

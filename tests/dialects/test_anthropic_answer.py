@@ -231,7 +231,7 @@ def test_a_second_attempt_by_another_model_signs_nothing_more() -> None:
 
 
 def test_tool_calls_one_after_another() -> None:
-    events = [
+    events: list[Event] = [
         START,
         ToolCall(0, "toolu_1", "f"),
         ToolCall(0, arguments='{"a"'),
@@ -265,7 +265,7 @@ def test_arguments_that_are_no_object_are_an_error(arguments: str) -> None:
 
 
 def test_calls_side_by_side_are_told_one_after_another() -> None:
-    events = [
+    events: list[Event] = [
         ToolCall(0, "a", "f", '{"x":'),
         ToolCall(1, "b", "g", '{"y":'),
         Text("t"),
@@ -469,7 +469,7 @@ def test_a_text_delta_is_cheap() -> None:
 
 
 def test_a_whole_answer() -> None:
-    events = [
+    events: list[Event] = [
         START,
         Usage(1, 1),
         Reasoning("hm", signature="s"),
@@ -527,7 +527,13 @@ def decoded(frames: list[Frame]) -> list[Event]:
 
 
 def test_signatures_and_finish_survive_being_written_and_read() -> None:
-    events = [START, Reasoning("h", signature="s"), Text("a", block=1), Finish("stop_sequence", 0, "x"), END]
+    events: list[Event] = [
+        START,
+        Reasoning("h", signature="s"),
+        Text("a", block=1),
+        Finish("stop_sequence", 0, "x"),
+        END,
+    ]
     assert decoded(encode(MessagesEncoder(OPTIONS), events))[:-2] == [
         Start("msg_9", "claude-sonnet-4-5"),
         Usage(0, 0, 0, 0, None, NO_USAGE),
@@ -632,10 +638,8 @@ def assert_same(message: Any, said: Said, events: list[Event]) -> None:
 def test_anthropics_own_recordings_come_out_as_they_went_in(exchange: Exchange) -> None:
     """Also what only Anthropic can verify; but not its own tools, nor citations, nor where one text ends and another begins."""
     events = events_of(exchange)
-    own, ours = (
-        sdk_message(exchange.body).to_dict(),
-        sdk_message(sse(encode(MessagesEncoder(OPTIONS), events))).to_dict(),
-    )
+    own: Any = sdk_message(exchange.body).to_dict()
+    ours: Any = sdk_message(sse(encode(MessagesEncoder(OPTIONS), events))).to_dict()
     assert kept(ours) == kept(own)
     assert (ours["id"], ours["model"], ours["stop_reason"]) == (own["id"], own["model"], own["stop_reason"])
     for key in ("input_tokens", "output_tokens"):

@@ -65,19 +65,19 @@ class MessagesEncoder:
 
     def feed(self, event: Event) -> list[Frame]:
         """Return the frames that say this event; [] after END or a Failure."""
-        if type(event) is Text and not self._over and not event.choice:
-            open_ = self._blocks.open
-            if open_ is not None and open_.kind == "text":
-                try:
-                    return [Frame(self._text_lead(open_) + _quote(event.text).encode() + _TAIL, event=_DELTA)]
-                except UnicodeEncodeError:  # a lone surrogate: half an emoji
-                    pass
+        open_ = self._blocks.open
+        if open_ is not None and not self._over and (piece := _going_on(event, open_)):
+            try:
+                return [Frame(self._lead_of(open_) + _quote(piece).encode() + _TAIL, event=_DELTA)]
+            except UnicodeEncodeError:  # a lone surrogate: half an emoji
+                pass
         return [Frame(dump_json(said).encode(), event=said["type"]) for said in self.events(event)]
 
-    def _text_lead(self, open_: OpenBlock) -> bytes:
+    def _lead_of(self, open_: OpenBlock) -> bytes:
+        """What stands before a piece of the open text or thought."""
         if self._open is not open_:
             self._open = open_
-            delta = '"delta":{"type":"text_delta","text":'
+            delta = f'"delta":{{"type":"{open_.kind}_delta","{open_.kind}":'
             self._lead = f'{{"type":"{_DELTA}","index":{open_.index},{delta}'.encode()
         return self._lead
 
@@ -170,6 +170,15 @@ class MessagesEncoder:
         return [*events, {"type": "message_stop"}]
 
 
+def _going_on(event: Event, open_: OpenBlock) -> str:
+    """The piece, if an event goes on with an open text or thought, and says nothing else."""
+    if type(event) is Text:
+        return event.text if open_.kind == "text" and not event.choice else ""
+    if type(event) is Reasoning and open_.kind == "thinking" and open_.block == event.block:
+        return "" if event.choice or event.signature else event.text
+    return ""
+
+
 def write_answer(events: Sequence[Event], options: AnswerOptions) -> Json:
     """Return the message that these events say; the error where one is among them: half an answer is none."""
     encoder = MessagesEncoder(options)
@@ -226,6 +235,6 @@ def _parsed(text: str, *, cut: bool) -> Any:
         if not cut:
             return None
     try:
-        return from_json(text, allow_partial="trailing-strings")
+        return from_json(text, allow_partial=True)
     except ValueError:
         return None

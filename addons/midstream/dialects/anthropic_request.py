@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from midstream.conversation import Conversation, Message, OutputFormat, Tool, ToolChoice, Written
+from midstream.conversation import Conversation, Inexpressible, Message, OutputFormat, Tool, ToolChoice, Written
 from midstream.dialects.anthropic_body import ATTRIBUTES, MODEL_BOUND
 from midstream.dialects.anthropic_content import read_system, read_turns
 from midstream.dialects.anthropic_models import claude
@@ -143,6 +143,8 @@ def write_request(conversation: Conversation) -> Written:
         return replace(said, stream=conversation.stream) if vertex else said
 
     body, dropped = write_body(conversation, DIALECT, ATTRIBUTES, read)
+    if not body.get("messages"):
+        raise Inexpressible("a conversation without words")
     before = body_of(conversation, DIALECT)
     other = before is not None and before.get("model", conversation.model) != conversation.model
     if other:

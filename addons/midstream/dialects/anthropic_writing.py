@@ -175,7 +175,10 @@ def write_all(conversation: Conversation, dropped: set[str]) -> tuple[list[Json]
         if message.role != "system":
             _add(said, message.role, blocks)
         elif said and (own or _takes_system(conversation.model, said[-1])):
-            said.append({"role": "system", "content": blocks})
+            if said[-1]["role"] == "system":
+                said[-1]["content"] += blocks
+            else:
+                said.append({"role": "system", "content": blocks})
         else:
             if said:
                 dropped.add("the place of a system message")
@@ -196,12 +199,12 @@ def _takes_system(model: str, before: Json) -> bool:
 
 def _add(said: list[Json], role: str, blocks: list[Json]) -> None:
     """A turn goes on where the one before is of the same role, also behind a system message, which must come last."""
-    at = next((n for n in (-1, -2) if len(said) >= -n and said[n]["role"] != "system"), None)
-    if at is None or said[at]["role"] != role:
+    turn = next((message for message in reversed(said) if message["role"] != "system"), None)
+    if turn is None or turn["role"] != role:
         said.append({"role": role, "content": blocks})
     else:
-        content = [*said[at]["content"], *blocks]
-        said[at]["content"] = sorted(content, key=lambda block: block["type"] != "tool_result")
+        content = [*turn["content"], *blocks]
+        turn["content"] = sorted(content, key=lambda block: block["type"] != "tool_result")
 
 
 def without_thoughts(messages: Sequence[Json], *, every: bool) -> list[Json]:

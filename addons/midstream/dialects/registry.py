@@ -54,6 +54,10 @@ STREAM_TYPES = frozenset(
 """Content types that only streams have: such a body is never buffered, whoever it is from."""
 
 
+_ASKING = frozenset(("inputs", "prompt", "messages", "input", "contents"))
+"""What a request's body has one of if it asks a model for something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """An LLM request: its dialect, its provider (the host's name where nobody here knows it) and what it asks for."""
@@ -88,12 +92,23 @@ def recognise_websocket(host: str, path: str) -> Match | None:
     return _match(dialect, provider_of(host), host, dialect.read_request(path, {})) if dialect else None
 
 
-def unknown(host: str, path: str, body: bytes | None) -> Match | None:
-    """Return a match for a provider's API that has no dialect here: to be asked once its response turns out to stream."""
-    provider = provider_of(host)
-    if provider is None:
-        return None
-    return _match(UNKNOWN, provider, host, UNKNOWN.read_request(path, fields(body)))
+def recognise_late(host: str, path: str, body: bytes | None, status: int, content_type: str) -> Match | None:
+    """Return what `recognise` could not tell from the request alone, once the response's head is there; else None.
+
+    A path of a dialect whose response streams is that dialect's, whatever the host and the body. A provider's API that has no
+    dialect here is `unknown` if its response streams, or if it refuses what asked for a model's answer.
+    """
+    provider, said = provider_of(host), fields(body)
+    streams = is_stream_type(content_type)
+    if streams:
+        bare = path.partition("?")[0]
+        for dialect in DIALECTS:
+            if any(pattern.search(bare) for pattern in dialect.paths):
+                return _match(dialect, provider, host, dialect.read_request(bare, said))
+    asks = said.get("stream") is True or bool(_ASKING & said.keys())
+    if provider is not None and (streams or (status >= 400 and asks)):
+        return _match(UNKNOWN, provider, host, UNKNOWN.read_request(path, said))
+    return None
 
 
 def is_stream_type(content_type: str) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 import aiohttp
 import certifi
 import yarl
-from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, redirect
@@ -23,6 +22,9 @@ KEEPALIVE = 90.0
 
 READ_SIZE = 256 * 1024
 """Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this)."""
+
+CONNECT = 10.0
+"""Seconds for DNS, TCP and TLS to a provider, where no route says otherwise."""
 
 HOP_BY_HOP = frozenset(
     (
@@ -109,9 +111,7 @@ class Upstream:
     def __init__(self, options: UpstreamOptions) -> None:
         self._options = options
         self._contexts: dict[str, ssl.SSLContext] = {}
-        connector = aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60, resolver=_Resolver(options.connect_to)
-        )
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
@@ -123,23 +123,26 @@ class Upstream:
             max_field_size=65_536,
         )
 
-    async def open(self, request: UpstreamRequest, *, connect: float | None = None) -> UpstreamResponse:
+    async def open(self, request: UpstreamRequest, *, connect: float | None = CONNECT) -> UpstreamResponse:
         """Send a request and return once the response's head is there.
 
         connect: seconds for DNS, TCP and TLS together. Raises UpstreamError; cancellation closes the connection.
         """
         url = yarl.URL(request.url, encoded=True)
+        headers = _request_headers(request.headers)
+        headers.setdefault("Host", url.raw_authority)
         auth = aiohttp.BasicAuth(*request.proxy_auth.split(":", 1)) if ":" in request.proxy_auth else None
         try:
             response = await self._session.request(
                 request.method,
-                url,
-                headers=_request_headers(request.headers),
+                self._address(url),
+                headers=headers,
                 data=request.body,
                 allow_redirects=False,
                 proxy=request.proxy or None,
                 proxy_auth=auth,
                 ssl=self._context(url.host or "") if url.scheme == "https" else True,
+                server_hostname=url.host,
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             )
         except aiohttp.ClientSSLError as error:
@@ -151,6 +154,11 @@ class Upstream:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError("connection_error", str(error) or type(error).__name__) from error
         return UpstreamResponse(response)
+
+    def _address(self, url: yarl.URL) -> yarl.URL:
+        """The URL with the address that midstream_connect_to wants; Host and the TLS server name stay the provider's."""
+        target = redirect(self._options.connect_to, url.host or "", url.port or 0)
+        return url.with_host(target[0]).with_port(target[1]) if target else url
 
     def _context(self, host: str) -> ssl.SSLContext:
         certificate = _client_certificate(self._options.client_certs, host)
@@ -193,18 +201,3 @@ def _client_certificate(path: str, host: str) -> str:
     if place.is_dir():
         place = place / f"{host}.pem"
     return str(place) if place.is_file() else ""
-
-
-class _Resolver(AbstractResolver):
-    """The system's resolver, after the connect_to specs had their say."""
-
-    def __init__(self, connect_to: Sequence[ConnectSpec]) -> None:
-        self._connect_to = connect_to
-        self._system = aiohttp.ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # type: ignore[override]
-        host, port = redirect(self._connect_to, host, port) or (host, port)
-        return await self._system.resolve(host, port, family)  # type: ignore[arg-type]
-
-    async def close(self) -> None:
-        await self._system.close()
