@@ -17,7 +17,7 @@ from typing import Any
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
-from midstream import taps
+from midstream import flows, taps
 from midstream.dialects import registry
 from midstream.recording import Chunk, Ending, Header, Opcode, RecordedRequest, RecordedResponse, Side
 from midstream.relay import recorder
@@ -42,7 +42,7 @@ class _Take:
         # as the client sent it: an addon may point the request elsewhere before the response comes
         request = flow.request
         self._method, self._url, self._headers = request.method, request.pretty_url, _joined(request.headers)
-        self._body = _content(request)
+        self._body = flows.body_of(request)
 
     def begin(self, response: http.Response) -> None:
         """The response's headers are here."""
@@ -116,11 +116,11 @@ class RecordStreams:
     def request(self, flow: http.HTTPFlow) -> None:
         if self._folder is None or flow.response or flow.error or not flow.live:
             return
-        host, path = flow.request.pretty_host, flow.request.path
+        host, path = flows.host_of(flow), flow.request.path
         if flow.request.headers.get("upgrade", "").lower() == "websocket":
             match = registry.recognise_websocket(host, path)
         else:
-            match = registry.recognise(host, path, _content(flow.request))
+            match = registry.recognise(host, path, flows.body_of(flow.request))
         if match is not None:
             self._take(flow, match, self._folder)
 
@@ -132,15 +132,18 @@ class RecordStreams:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None or flow.response.status_code == 101:
             return
-        take = self._takes.get(flow.id) or self._unknown(flow, flow.response)
+        take = self._takes.get(flow.id) or self._late(flow, flow.response)
         if take is not None:
             take.begin(flow.response)
             flow.response.stream = taps.chain(flow.response.stream, take.see)
 
-    def _unknown(self, flow: http.HTTPFlow, response: http.Response) -> _Take | None:
-        if self._folder is None or not registry.is_stream_type(response.headers.get("content-type", "")):
+    def _late(self, flow: http.HTTPFlow, response: http.Response) -> _Take | None:
+        """What only the response shows to be an LLM's."""
+        if self._folder is None or flow.request.method != "POST" or flow.metadata.get(flows.RELAYED):
             return None
-        match = registry.unknown(flow.request.pretty_host, flow.request.path, _content(flow.request))
+        request, content_type = flow.request, response.headers.get("content-type", "")
+        body = flows.body_of(request)
+        match = registry.recognise_late(flows.host_of(flow), request.path, body, response.status_code, content_type)
         return self._take(flow, match, self._folder) if match else None
 
     def response(self, flow: http.HTTPFlow) -> None:
@@ -187,13 +190,6 @@ def _session_end(code: int | None, *, closed_by_client: bool) -> Ending:
     if code in (1000, 1001, 1005):  # normal, going away, no code given
         return "complete"
     return "client_gone" if closed_by_client else "truncated"
-
-
-def _content(request: http.Request) -> bytes | None:
-    try:
-        return request.get_content(strict=False)
-    except ValueError:
-        return request.raw_content
 
 
 def _json(body: bytes | None) -> Any:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy import layers, mode_specs, server_hooks
-from mitmproxy.proxy.layers.http import _http2
+from mitmproxy.proxy import mode_specs, server_hooks
 
-from midstream import config_file, connect, flows, store
+from midstream import config_file, connect, flows, held, store
 from midstream import ledger as ledgers
 from midstream.config import Config, ConfigError
 from midstream.dialects import registry
@@ -152,7 +150,13 @@ class RelayStreams:
             account = flows.account(flow, match, match.facts.model)
             account.prompt = lambda: flows.prompt_of(match, body)
             self._point_at_relay(
-                flow, Job(request=_upstream_request(flow), match=match, account=account, held=_held(flow))
+                flow,
+                Job(
+                    request=_upstream_request(flow),
+                    match=match,
+                    account=account,
+                    held=held.gauge(_handler(flow.client_conn), flow),
+                ),
             )
 
     def _point_at_relay(self, flow: http.HTTPFlow, job: Job) -> None:
@@ -243,7 +247,7 @@ def _config_file(path: str) -> config_file.ConfigFile | None:
 
 
 def _gateway_job(flow: http.HTTPFlow) -> GatewayJob:
-    """What the gateway must know of a request that it cannot see itself; a credential in the query goes there and nowhere else."""
+    """What the gateway cannot see of a request itself. A credential in the query goes there and nowhere else."""
     request, peer = flow.request, flow.client_conn.peername
     request.path, token = asked.split_secrets(request.path)
     modes = [flow.client_conn.proxy_mode, *map(mode_specs.ProxyMode.parse, ctx.options.mode)]
@@ -251,7 +255,7 @@ def _gateway_job(flow: http.HTTPFlow) -> GatewayJob:
         peer=peer[0] if peer else "",
         authority=request.host_header or "",
         token=token,
-        held=_held(flow),
+        held=held.gauge(_handler(flow.client_conn), flow),
         proxy=next(filter(None, map(_upstream_proxy, modes)), ""),
         proxy_auth=ctx.options.upstream_auth or "",
     )
@@ -293,38 +297,10 @@ def _upstream_options() -> upstream.UpstreamOptions:
     )
 
 
-def _held(flow: http.HTTPFlow) -> Callable[[], int]:
-    """How to see what mitmproxy buffers for this stream. Only HTTP/2 clients have such a buffer, and it has no bound
-    (`BufferedH2Connection.stream_buffers`); mitmproxy tells nobody about it, so this looks inside.
-    """
-    if flow.client_conn.alpn != b"h2":
-        return _nothing
-    layer = _http_layer(flow.client_conn)
-    stream_id = next((n for n, stream in layer.streams.items() if stream.flow is flow), None) if layer else None
-    client = layer.connections.get(flow.client_conn) if layer else None
-    if not isinstance(client, _http2.Http2Connection) or stream_id is None:
-        return _nothing
-    buffers = client.h2_conn.stream_buffers
-    return lambda: sum(len(piece.data) for piece in buffers.get(stream_id, ()))
-
-
-def _http_layer(client: connection.Client) -> layers.HttpLayer | None:
-    """The HTTP layer of a client's connection: the one layer of its stack that has streams."""
-    handler = _handler(client)
-    for layer in handler.layer.context.layers if handler else ():
-        if isinstance(layer, layers.HttpLayer):
-            return layer
-    return None
-
-
 def _handler(client: connection.Client) -> Any:
     """mitmproxy's handler of a client's connection, or None."""
     server = ctx.master.addons.get("proxyserver")
     return next((h for h in server.connections.values() if h.client is client), None)
-
-
-def _nothing() -> int:
-    return 0
 
 
 addons = [RelayStreams()]

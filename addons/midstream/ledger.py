@@ -57,6 +57,7 @@ class Ledger:
     def __init__(self, store: StoreWriter) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="midstream-count")
+        self._pool.submit(_guarded, tokens.warm_up)
         self._waiting = 0
         self.stopping = False
         """Set when mitmdump is told to stop: streams that end now were interrupted, not left by their clients."""

@@ -17,7 +17,7 @@ def chain(previous: StreamCallable | bool | None, tap: Callable[[bytes], None]) 
     tap: sees every chunk and, at the body's end, b"". One that raises is logged, once, and not called again: mitmproxy would
     lose the chunk. The end itself passes as no chunk at all: a b"" of ours would end a chunked body twice.
     """
-    through = previous if callable(previous) else _pass
+    through = previous if callable(previous) else None
     working = True
 
     def stream(data: bytes) -> bytes | Iterable[bytes]:
@@ -28,10 +28,6 @@ def chain(previous: StreamCallable | bool | None, tap: Callable[[bytes], None]) 
             except Exception:  # whatever it is, the client's bytes come first
                 working = False
                 logger.exception("a tap on a stream failed; the stream goes on without it")
-        return through(data)
+        return through(data) if through else data or []
 
     return stream
-
-
-def _pass(data: bytes) -> bytes | Iterable[bytes]:
-    return data or []

@@ -60,6 +60,11 @@ def encoding_for(model: str) -> tuple[tiktoken.Encoding, bool]:
     return _encoding(name), exact
 
 
+def warm_up() -> None:
+    """Load the encoding that most models have, half a second of CPU, before the first stream needs it."""
+    _encoding(DEFAULT_ENCODING)
+
+
 def count_text(model: str, text: str) -> int:
     """Count one text. Special tokens (`<|endoftext|>`) count as the ordinary text they are."""
     return count_prompt(model, (text,)).tokens

@@ -134,8 +134,9 @@ async def memory(contender: Contender, provider: int, streams: int = 100) -> Non
 
 
 async def measure(contenders: list[Contender], provider: int, rounds: int) -> None:
-    for contender in contenders:  # warm up: imports, tokenizers, pools
+    for contender in contenders:  # warm up: imports, pools
         await stream(contender.port, provider, "n=200")
+    await asyncio.sleep(2)  # the tokenizer is loaded in the background at the start
     for number in range(rounds):
         for streams in (1, 20):
             for contender in contenders:

@@ -1,0 +1,58 @@
+"""What mitmproxy holds of a stream that its client has yet to take: buffers without a bound, which it tells nobody about, so this
+looks inside. Knows mitmproxy's objects by their shape only (as of 12.2), so that the library needs no mitmproxy.
+
+HTTP/1 clients need none of this: mitmproxy waits for them to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+DEPTH_LIMIT = 50
+"""Layers of a connection that are looked through: a proxied TLS connection has some ten."""
+
+
+def gauge(handler: Any, flow: Any) -> Callable[[], int]:
+    """How to see how many bytes of this flow's response mitmproxy holds. handler: of the client's connection; None: unknown.
+
+    For an HTTP/2 client it buffers what flow control holds back (`BufferedH2Connection.stream_buffers`). Of a WebSocket it
+    queues what arrives while a message is shown to the addons, and then writes it out without waiting for the client.
+    """
+    found = _find(handler.layer, flow) if handler is not None else None
+    if found is None:
+        return _nothing
+    layer, number, stream = found
+    if flow.client_conn.alpn == b"h2":
+        buffers = getattr(getattr(layer.connections.get(flow.client_conn), "h2_conn", None), "stream_buffers", {})
+        return lambda: sum(len(piece.data) for piece in buffers.get(number, ()))
+    if flow.request.headers.get("upgrade", "").lower() == "websocket":
+        client = handler.transports[flow.client_conn].writer
+        return lambda: _queued(stream) + client.transport.get_write_buffer_size()
+    return _nothing
+
+
+def _queued(stream: Any) -> int:
+    queue = getattr(getattr(stream, "child_layer", None), "_paused_event_queue", ())
+    return sum(len(getattr(event, "data", b"")) for event in queue)
+
+
+def _find(top: Any, flow: Any) -> tuple[Any, int, Any] | None:
+    """The HTTP layer that has this flow, and its stream there: under the layer that took the CONNECT, and that of TLS."""
+    waiting = [top]
+    for _ in range(DEPTH_LIMIT):
+        if not waiting:
+            return None
+        layer = waiting.pop()
+        streams = getattr(layer, "streams", None)
+        if isinstance(streams, dict):
+            for number, stream in streams.items():
+                if getattr(stream, "flow", None) is flow:
+                    return layer, number, stream
+            waiting += [s for s in streams.values() if getattr(s, "child_layer", None) is not None]
+        waiting += [below for name in ("child_layer", "layer") if (below := getattr(layer, name, None)) is not None]
+    return None
+
+
+def _nothing() -> int:
+    return 0
