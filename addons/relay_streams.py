@@ -9,6 +9,7 @@ given its real address back before anybody looks at it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ TCP_TIMEOUT = 24 * 3600
 
 POLL = 1.0
 """Seconds between two looks at whether midstream.toml has changed."""
+
+START_WAIT = 10.0
+"""Seconds that a request to the gateway waits for the relay to start."""
 
 GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""
@@ -78,6 +82,7 @@ class RelayStreams:
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
+        self._started = asyncio.Event()
         self._ledger: ledgers.Ledger | None = None
         self._originals: dict[str, _Original] = {}
         self._arrivals: dict[str, GatewayJob] = {}
@@ -107,6 +112,7 @@ class RelayStreams:
         relay = Relay(_upstream_options(), self._ledger, lambda: self._config)
         await relay.start()
         self._relay = relay
+        self._started.set()
         self._poller = asyncio.create_task(self._poll())
         log.info("midstream relays LLM streams")
 
@@ -124,13 +130,14 @@ class RelayStreams:
             if handler is not None:
                 handler.layer.context.options = _KeepingHost()
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if self._relay is None or flow.response or flow.error or not flow.live:
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        request = flow.request
+        if flow.response or flow.error or not flow.live or request.host.lower().rstrip(".") != access.GATEWAY_HOST:
             return
-        if flow.request.host.lower().rstrip(".") != access.GATEWAY_HOST:
-            return
+        with contextlib.suppress(TimeoutError):  # mitmproxy's listeners are up before its addons are
+            await asyncio.wait_for(self._started.wait(), START_WAIT)
         job = self._arrivals[flow.id] = _gateway_job(flow)
-        if not _is_short(flow.request, self._config.gateway.body_limit):
+        if not asked.is_short(request.headers, self._config.gateway.body_limit, may_be_empty=not request.is_http2):
             flow.request.stream = True  # the relay counts it, and nothing is buffered here
             self._point_at_gateway(flow, job)
 
@@ -149,15 +156,8 @@ class RelayStreams:
         if match is not None:
             account = flows.account(flow, match, match.facts.model)
             account.prompt = lambda: flows.prompt_of(match, body)
-            self._point_at_relay(
-                flow,
-                Job(
-                    request=_upstream_request(flow),
-                    match=match,
-                    account=account,
-                    held=held.gauge(_handler(flow.client_conn), flow),
-                ),
-            )
+            gauge = held.gauge(_handler(flow.client_conn), flow)
+            self._point_at_relay(flow, Job(request=_upstream_request(flow), match=match, account=account, held=gauge))
 
     def _point_at_relay(self, flow: http.HTTPFlow, job: Job) -> None:
         self._redirect(flow, job, http.Headers(host="midstream"))
@@ -259,14 +259,6 @@ def _gateway_job(flow: http.HTTPFlow) -> GatewayJob:
         proxy=next(filter(None, map(_upstream_proxy, modes)), ""),
         proxy_auth=ctx.options.upstream_auth or "",
     )
-
-
-def _is_short(request: http.Request, limit: int) -> bool:
-    """Whether a request's body is known to be within the limit."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal():
-        return int(length) <= limit
-    return not length and not request.is_http2 and "transfer-encoding" not in request.headers
 
 
 def _upstream_proxy(mode: mode_specs.ProxyMode) -> str:

@@ -73,11 +73,18 @@ HOSTS = (
 class Provider:
     """An aiohttp server in a thread of its own. `handler` answers every request; tests set it."""
 
-    def __init__(self, authority: Authority, *, tls: bool = True, hosts: tuple[str, ...] = HOSTS) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        *,
+        tls: bool = True,
+        hosts: tuple[str, ...] = HOSTS,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.handler: Handler = _not_found
         self.requests: list[web.Request] = []
         self.loop = asyncio.new_event_loop()
-        self._tls = authority.server_context(*hosts) if tls else None
+        self._tls = context or (authority.server_context(*hosts) if tls else None)
         self._ready: queue.Queue[int] = queue.Queue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -184,7 +191,7 @@ class Proxy:
         command = [sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"]
         command += [word for script in scripts for word in ("-s", str(ADDONS / script))]
         command += ["--set", f"confdir={self.confdir}", "--listen-host", "127.0.0.1", "--listen-port", "0"]
-        command += ["--set", f"midstream_db={self.db}", "--set", "connection_strategy=lazy", "--set", "flow_detail=0"]
+        command += ["--set", f"midstream_db={self.db}", "--set", "flow_detail=0"]
         if trust is not None:
             command += ["--set", f"ssl_verify_upstream_trusted_ca={trust}"]
         if upstream:
@@ -199,7 +206,9 @@ class Proxy:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.ports = [self._listening() for _ in range(listening)]
+        self.ports = [int(self._said(r"listening at .*?:(\d+)")) for _ in range(listening)]
+        if {"relay_streams.py", "all.py"} & set(scripts):
+            self._said("midstream relays LLM (streams)")
         self.port = self.ports[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.ca = self.confdir / "mitmproxy-ca-cert.pem"
@@ -211,15 +220,16 @@ class Proxy:
             self._lines.put(line)
         self._lines.put(None)
 
-    def _listening(self) -> int:
+    def _said(self, pattern: str) -> str:
+        """Wait for a line of mitmdump's log, and return what the pattern's group found in it."""
         until = time.monotonic() + DEADLINE
         while (left := until - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 line = self._lines.get(timeout=left)
                 if line is None:
                     break
-                if found := re.search(r"listening at .*?:(\d+)", line):
-                    return int(found.group(1))
+                if found := re.search(pattern, line):
+                    return found.group(1)
         raise AssertionError("mitmdump did not come up:\n" + "".join(self.log))
 
     def client_context(self) -> ssl.SSLContext:

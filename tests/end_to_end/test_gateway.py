@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from end_to_end import gateway_chats as chats
-from end_to_end.gateway_chats import ASK, CALLING, TEXT, WHOLE, Answer, Events, Steps, answering, run
+from end_to_end.gateway_chats import ASK, CALLING, TEXT, WHOLE, Answer, Event, Events, Steps, answering, run
 from end_to_end.harness import Authority, Provider, Proxy, cut_after, running
 
 FOLDER = "gateway"
@@ -122,7 +121,7 @@ def test_killed_at_any_event_and_resumed(url: str, provider: Provider, last: int
 
     async def ask(session: aiohttp.ClientSession) -> None:
         steps.go(PIECES_FOR.get(last, last))
-        got = []
+        got: list[Event] = []
         async with session.post(f"{url}/v1/chat/stream", json=ASK) as response:
             events = Events(response)
             while len(got) < last:
@@ -257,8 +256,8 @@ def test_bad_messages_are_answered_on_the_socket(url: str, provider: Provider) -
             await socket.send_json(ASK)
             assert chats.read(await chats.chat_on(socket)).text == TEXT
             await socket.send_str("x" * 200_000)
-            message = await socket.receive(timeout=30)
-            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
+            closed = await socket.receive(timeout=30)
+            assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1009)
 
     run(ask)
 
@@ -394,7 +393,7 @@ def test_an_interrupted_answer_has_no_clean_end(url: str, provider: Provider) ->
         for accept in ("application/x-ndjson", "text/plain"):
             async with session.post(f"{url}/v1/chat/stream", json=ASK, headers={"accept": accept}) as response:
                 got = b""
-                with pytest.raises(aiohttp.ClientPayloadError):
+                with pytest.raises(aiohttp.ClientPayloadError):  # noqa: PT012 - what came before the break counts
                     while piece := await response.content.readany():
                         got += piece
             last = got.splitlines()[-1]
@@ -456,7 +455,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("method", "path", "headers", "body", "status", "said"), BAD)
-def test_bad_requests(
+def test_bad_requests(  # noqa: PLR0917 - a table
     url: str,
     provider: Provider,
     method: str,
@@ -541,7 +540,7 @@ def test_through_the_proxy_too(proxy: Proxy, provider: Provider) -> None:
 def test_provider_apis_on_the_gateway(url: str, provider: Provider, proxy: Proxy) -> None:
     import openai
 
-    seen: list[web.BaseRequest] = provider.requests
+    seen = provider.requests
     provider.handler = answering(*WHOLE)
     with openai.OpenAI(base_url=f"{url}/v1", api_key="sk-mine", max_retries=0) as client:
         for model in ("gpt-4o-mini", "openai/gpt-4o-mini"):

@@ -3,6 +3,7 @@ that names the field."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def wants_binary(query: Mapping[str, str], protocols: str) -> bool:
 
 
 def chat_of_query(query: Mapping[str, str]) -> Json | None:
-    """The chat body that a GET's query says; None where it has neither model, prompt nor messages. What is not known is ignored."""
+    """The chat body that a GET's query says; None without model, prompt and messages. What is not known is ignored."""
     if not any(query.get(name) for name in ("model", "prompt", "messages")):
         return None
     if not query.get("model"):
@@ -173,7 +174,7 @@ def _parsed(name: str, value: str, parse: Callable[[str], Any]) -> Any:
 
 def _number(text: str) -> float:
     value = float(text)
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise ValueError(text)
     return value
 
@@ -208,6 +209,14 @@ def split_secrets(path: str) -> tuple[str, str]:
         else:
             kept.append(pair)
     return (f"{bare}?{'&'.join(kept)}" if kept else bare), secret
+
+
+def is_short(headers: Mapping[str, str], limit: int, *, may_be_empty: bool) -> bool:
+    """Whether a request's body is known to be within the limit. may_be_empty: no framing header means no body (HTTP/1)."""
+    length = headers.get("content-length", "")
+    if length.isdecimal():
+        return len(length) < 20 and int(length) <= limit
+    return not length and may_be_empty and "transfer-encoding" not in headers
 
 
 def read_object(text: bytes | str) -> Json:

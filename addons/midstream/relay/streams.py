@@ -160,8 +160,8 @@ class Streams:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WAIT):
-                while any(stream.log.readers for stream in self._streams.values()):
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110 - for the very end alone
+                while any(stream.log.readers for stream in self._streams.values()):  # noqa: ASYNC110 - at the very end
+                    await asyncio.sleep(0.01)
         for stream in list(self._streams.values()):
             self._stop_timer(stream)
             stream.log.discard()

@@ -1,0 +1,243 @@
+"""The relay's own facts: who may use it, what flows show, how connections are pooled, what it does for slow and gone clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from mitmproxy import io as flow_io
+
+from end_to_end.harness import SETS, Authority, Provider, Proxy, chunks, clean_environment, running
+from end_to_end.test_measure import ASK, CHAT, ROLE, WHOLE, app, ask, chat_chunk, rows_of
+
+__all__ = ["app"]
+
+BODY = b"".join(WHOLE)
+
+
+def start(
+    folder: Path, confdir: Path, authority: Authority, provider: Provider, *args: str, trust: Path | None = None
+) -> Proxy:
+    trust = trust or authority.file
+    upstream = f"::127.0.0.1:{provider.port}"
+    return Proxy(folder, *args, scripts=SETS["relaying"], confdir=confdir, trust=trust, upstream=upstream)
+
+
+@pytest.fixture(scope="module")
+def relay(authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with running(start(tmp_path_factory.mktemp("relay"), confdir, authority, provider)) as proxy:
+        yield proxy
+
+
+def _loopback_ports(pid: int) -> list[int]:
+    """The TCP ports that a process listens on (Linux)."""
+    inodes = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if "socket" in str(link.readlink())}
+    ports = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+            ports.append(int(fields[1].split(":")[1], 16))
+    return ports
+
+
+def test_the_relay_serves_nobody_without_a_ticket(relay: Proxy) -> None:
+    ports = set(_loopback_ports(relay.process.pid)) - {relay.port}
+    assert ports
+    for port in ports:
+        for ticket in ("", "guessed", "x" * 43):
+            answer = _raw(
+                port, f"POST / HTTP/1.1\r\nhost: x\r\nx-midstream-ticket: {ticket}\r\ncontent-length: 0\r\n\r\n"
+            )
+            assert answer.startswith(b"HTTP/1.1 403")
+
+
+def _raw(port: int, request: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request.encode())
+        return connection.recv(4096)
+
+
+def test_a_ticket_from_a_client_opens_nothing(relay: Proxy, provider: Provider, app: str) -> None:
+    """The header of an intercepted request is the client's own, and goes on to the provider like any other."""
+    provider.handler = chunks(*WHOLE)
+    assert ask(relay, app, **{"x-midstream-ticket": "mine"}) == (200, BODY)
+    assert provider.requests[-1].headers["x-midstream-ticket"] == "mine"
+
+
+def test_saved_flows_show_the_provider_never_the_loopback(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    provider.handler = chunks(*WHOLE, x_request_id="req_1")
+    saved = tmp_path / "flows"
+    with running(start(tmp_path, confdir, authority, provider, "--save-stream-file", str(saved))) as proxy:
+        assert ask(proxy, app, authorization="Bearer sk-test") == (200, BODY)
+        rows_of(proxy, app)
+    with saved.open("rb") as file:
+        (flow,) = [f for f in flow_io.FlowReader(file).stream()]
+    assert flow.request.pretty_url == CHAT  # type: ignore[attr-defined]
+    assert flow.request.headers["authorization"] == "Bearer sk-test"  # type: ignore[attr-defined]
+    assert json.loads(flow.request.content) == ASK  # type: ignore[attr-defined]
+    assert flow.response.headers["x-request-id"] == "req_1"  # type: ignore[attr-defined]
+    assert flow.server_conn.address == ("api.openai.com", 443)  # type: ignore[attr-defined]
+    assert b"midstream-ticket" not in saved.read_bytes()
+
+
+def test_a_dead_provider_does_not_fail_the_connect(
+    authority: Authority, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    """With mitmproxy's eager strategy CONNECT would dial the provider, and fail before anything could reroute."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    scripts = SETS["relaying"]
+    upstream = f"::127.0.0.1:{port}"
+    proxy = Proxy(tmp_path, scripts=scripts, confdir=confdir, trust=authority.file, upstream=upstream)
+    with running(proxy):
+        status, body = ask(proxy, app)
+        assert status == 502
+        assert json.loads(body)["error"]["type"] == "connection_error"
+        assert rows_of(proxy, app)[0]["outcome"] == "failed"
+
+
+def test_provider_connections_are_pooled_across_clients(relay: Proxy, provider: Provider, app: str) -> None:
+    peers: list[Any] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.append(request.transport.get_extra_info("peername"))
+        return await chunks(*WHOLE)(request)
+
+    provider.handler = answer
+    for _ in range(5):
+        assert ask(relay, app) == (200, BODY)  # each with a connection of its own
+    assert len(set(peers)) == 1
+
+
+def test_a_hundred_streams_on_one_http2_connection(relay: Proxy, provider: Provider, app: str, tmp_path: Path) -> None:
+    """mitmproxy allows five connections per client to one address: without our detour the sixth stream would wait."""
+    everyone = threading.Barrier(100)
+
+    async def together(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(ROLE)
+        await asyncio.get_running_loop().run_in_executor(pool, everyone.wait, 60)
+        await response.write(b"".join(WHOLE[1:]))
+        return response
+
+    with ThreadPoolExecutor(100) as pool:
+        provider.handler = together
+        common = [
+            "-x",
+            relay.url,
+            "--cacert",
+            str(relay.ca),
+            "-A",
+            f"{app}/1",
+            "-H",
+            "content-type: application/json",
+            "--http2",
+        ]
+        urls = [word for n in range(100) for word in (CHAT, "-o", f"{tmp_path}/{n}")]
+        command = [
+            "curl",
+            "-sS",
+            "-Z",
+            "--parallel-max",
+            "100",
+            "--max-time",
+            "100",
+            "-d",
+            json.dumps(ASK),
+            *common,
+            *urls,
+        ]
+        done = subprocess.run(command, capture_output=True, env=clean_environment(), check=False)
+    assert done.returncode == 0, done.stderr
+    assert all((tmp_path / str(n)).read_bytes() == BODY for n in range(100))
+    assert {row["outcome"] for row in rows_of(relay, app, 100)} == {"complete"}
+
+
+def test_a_client_that_leaves_cancels_its_provider(relay: Proxy, provider: Provider, app: str) -> None:
+    cancelled = threading.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(ROLE + chat_chunk(content="Hello"))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return response
+
+    async def leave() -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                CHAT, json=ASK, proxy=relay.url, ssl=relay.client_context(), headers={"user-agent": f"{app}/1"}
+            ) as response,
+        ):
+            await response.content.readany()
+            response.close()
+
+    provider.handler = endless
+    asyncio.run(leave())
+    assert cancelled.wait(30)
+    assert rows_of(relay, app)[0]["outcome"] == "client_gone"
+
+
+def test_an_unverified_provider_is_refused_unless_told_otherwise(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    provider.handler = chunks(*WHOLE)
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = Authority(other)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with running(start(tmp_path / "a", confdir, authority, provider, trust=stranger.file)) as proxy:
+        status, body = ask(proxy, app)
+        assert (status, json.loads(body)["error"]["type"]) == (502, "tls_error")
+    with running(start(tmp_path / "b", confdir, authority, provider, "--ssl-insecure", trust=stranger.file)) as proxy:
+        assert ask(proxy, app) == (200, BODY)
+
+
+def test_client_certificates_reach_the_provider(authority: Authority, confdir: Path, tmp_path: Path, app: str) -> None:
+    context = authority.server_context("api.openai.com")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.file)
+    provider = Provider(authority, context=context)
+    provider.handler = chunks(*WHOLE)
+    chain, key = authority.write_certificate(tmp_path, "client.test")
+    both = tmp_path / "client.pem"
+    both.write_text(Path(chain).read_text() + Path(key).read_text())
+    try:
+        with running(start(tmp_path, confdir, authority, provider, "--set", f"client_certs={both}")) as proxy:
+            assert ask(proxy, app) == (200, BODY)
+    finally:
+        provider.stop()
+
+
+def test_upstream_mode_is_honoured(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, proxy: Proxy, app: str
+) -> None:
+    provider.handler = chunks(*WHOLE)
+    front = Proxy(
+        tmp_path, "--mode", f"upstream:{proxy.url}", scripts=SETS["relaying"], confdir=confdir, trust=proxy.ca
+    )
+    with running(front):
+        assert ask(front, app) == (200, BODY)
+        assert rows_of(front, app)[0]["outcome"] == "complete"
+    assert len(rows_of(proxy, app)) == 1  # it did go through the second proxy
