@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_chats import ASK, CALLING, TEXT, WHOLE, Answer, Event, Events, Steps, answering, run
@@ -186,7 +185,7 @@ def test_binary_messages_on_request(url: str, provider: Provider) -> None:
             {"url": f"{url}/v1/chat/stream?binary=1"},
             {"url": f"{url}/v1/chat/stream", "protocols": ["midstream.binary"]},
         ):
-            async with session.ws_connect(**how) as socket:  # type: ignore[arg-type]
+            async with session.ws_connect(**how) as socket:
                 await socket.send_bytes(json.dumps(ASK).encode())
                 found = []
                 while (data := await socket.receive_bytes(timeout=30)) != b"[DONE]":

@@ -23,6 +23,9 @@ HELD_POLL = 0.02
 KEEPALIVE = 15.0
 """Seconds of silence after which an SSE client gets a comment, so that nothing on the way takes its connection for dead."""
 
+READ_TIMEOUT = 300.0
+"""Seconds after which a client that reads nothing, while there is something to read, is dropped."""
+
 COMMENT = b": keepalive\n\n"
 
 
@@ -42,6 +45,10 @@ async def deliver(job: Job, request: web.BaseRequest, upstream: Upstream, ledger
         return await delivery.run(request)
     finally:
         response.close()
+
+
+class _ClientStalled(Exception):
+    """The client does not read."""
 
 
 class _Delivery:
@@ -75,6 +82,10 @@ class _Delivery:
             self._end("truncated", error.kind, str(error))
             if request.transport is not None:
                 request.transport.abort()
+        except _ClientStalled:
+            self._end("client_gone", "client_stalled", f"the client read nothing for {READ_TIMEOUT:.0f} s")
+            if request.transport is not None:
+                request.transport.abort()
         except (asyncio.CancelledError, ConnectionResetError):
             self._observation.feed(self._decoder.close(), time.monotonic())
             _settle_left(self._job.account, self._ledger, "the client left")
@@ -99,12 +110,17 @@ class _Delivery:
     async def _pass_on(self, out: web.StreamResponse, piece: bytes) -> None:
         """Send first, then read: parsing must not delay a token."""
         now = time.monotonic()
-        await out.write(piece)
-        if self._job.held() > HELD_LIMIT:
-            await self._catch_up()
-        waited = time.monotonic() - now
-        if waited > 0.001:
-            self._observation.record.paused_ms += waited * 1000
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                await out.write(piece)
+                if self._job.held() > HELD_LIMIT:
+                    await self._catch_up()
+        except TimeoutError:
+            raise _ClientStalled from None
+        finally:
+            waited = time.monotonic() - now
+            if waited > 0.001:
+                self._observation.record.paused_ms += waited * 1000
         self._observation.record.bytes += len(piece)
         self._between_frames = piece.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
         self._observe(piece, now)

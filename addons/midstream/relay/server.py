@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -23,9 +24,7 @@ log = logging.getLogger(__name__)
 class Relay:
     """Started inside mitmdump's event loop; `address` is where tickets are redeemed."""
 
-    def __init__(
-        self, options: UpstreamOptions, ledger: Ledger, config: Callable[[], Config] = Config.default
-    ) -> None:
+    def __init__(self, options: UpstreamOptions, ledger: Ledger, config: Callable[[], Config] = Config.default) -> None:
         self.tickets: Tickets[Job | GatewayJob] = Tickets()
         self.address = ("127.0.0.1", 0)
         self._upstream = Upstream(options)
@@ -49,9 +48,12 @@ class Relay:
         job = self.tickets.redeem(request.headers.get(HEADER, ""), time.monotonic())
         if job is None:
             return web.Response(status=403, text="midstream's relay serves its own mitmdump only\n")
-        if isinstance(job, GatewayJob):
-            return await self._gateway.answer(job, request)
-        return await native.deliver(job, request, self._upstream, self._ledger)
+        try:
+            if isinstance(job, GatewayJob):
+                return await self._gateway.answer(job, request)
+            return await native.deliver(job, request, self._upstream, self._ledger)
+        except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
+            raise asyncio.CancelledError from None
 
     async def stop(self) -> None:
         """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
