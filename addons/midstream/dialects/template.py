@@ -23,12 +23,13 @@ _PROBE = "midstream probe"
 class TextTemplate:
     """Learns from frames that mean exactly one Text; then reads their likes. For decoders whose text frames change no state."""
 
-    __slots__ = ("_block", "_choice", "_least", "_prefix", "_suffix", "_tries")
+    __slots__ = ("_block", "_choice", "_least", "_prefix", "_start", "_stop", "_suffix", "_tries")
 
     def __init__(self) -> None:
         self._prefix = self._suffix = b""
         self._choice = self._block = 0
         self._least = 1 << 62
+        self._start = self._stop = 0
         self._tries = TRIES
 
     def give_up(self) -> None:
@@ -40,7 +41,7 @@ class TextTemplate:
         if len(data) <= self._least or not data.startswith(self._prefix) or not data.endswith(self._suffix):
             return None
         try:
-            text = parse_json(b'"' + data[len(self._prefix) : -len(self._suffix)] + b'"')
+            text = parse_json(data[self._start : self._stop])  # its quotes included
         except ValueError:
             return None
         self._tries = TRIES
@@ -56,10 +57,11 @@ class TextTemplate:
         self._tries -= 1
         prefix, said, suffix = data.partition(dump_json(event.text).encode())
         probe = Text(_PROBE, event.choice, event.block)
-        if not said or [e for e in parse(prefix + dump_json(_PROBE).encode() + suffix) if isinstance(e, Text)] != [
+        if not said or not suffix or [e for e in parse(prefix + dump_json(_PROBE).encode() + suffix) if isinstance(e, Text)] != [
             probe
         ]:
             return
         self._prefix, self._suffix = prefix + b'"', b'"' + suffix
         self._choice, self._block = event.choice, event.block
         self._least = len(self._prefix) + len(self._suffix)
+        self._start, self._stop = len(prefix), -len(suffix)

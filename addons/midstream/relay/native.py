@@ -132,8 +132,8 @@ class _Delivery:
             self._ledger.spill(self._job.account)
 
     async def _catch_up(self) -> None:
-        while self._job.held() > HELD_LIMIT // 2:
-            await asyncio.sleep(HELD_POLL)  # noqa: ASYNC110 - mitmproxy has no event for it
+        while self._job.held() > HELD_LIMIT // 2:  # noqa: ASYNC110 - mitmproxy has no event for it
+            await asyncio.sleep(HELD_POLL)
 
     async def _keep_alive(self, out: web.StreamResponse) -> None:
         """After each KEEPALIVE of silence between two frames, send a comment (WHATWG: an SSE client ignores it)."""
