@@ -236,7 +236,8 @@ class MeasureStreams:
             session.end("client_gone" if left else "truncated", "websocket_closed", reason)
 
     def done(self) -> None:
-        for open_ in (*self._streams.values(), *self._sessions.values()):
+        everything: list[_Stream | _Session] = [*self._streams.values(), *self._sessions.values()]
+        for open_ in everything:
             open_.end("interrupted", "interrupted", "mitmdump was told to stop")
         self._streams.clear()
         self._sessions.clear()

@@ -197,8 +197,7 @@ class RelayStreams:
         if original is None or flow.response is None:
             return
         self._restore(flow, original)
-        if isinstance(original.job, GatewayJob):
-            flow.metadata[flows.STREAM] = original.job.stream
+        flow.metadata[flows.STREAM] = original.job.stream
         flow.response.stream = flow.response.status_code != 101
         head = original.job.head
         if head is not None:

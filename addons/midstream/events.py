@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
+def event[T](cls: type[T]) -> type[T]:
+    """A frozen, slotted dataclass; the type checker sees to it that nothing changes one. At run time the same check would
+    triple the cost of making one (0.46 µs for 0.14), and one is made for every chunk."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)
+
+
+@event
 class Asked:
     """The client asks for an answer. Only on WebSocket APIs: over HTTP the request itself says so."""
 
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Start:
     """The answer begins; comes again when a later frame names what an earlier one left empty (Azure's first chunk: the model)."""
 
@@ -27,7 +34,7 @@ class Start:
     created: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Text:
     """A piece of the answer; never empty."""
 
@@ -36,7 +43,7 @@ class Text:
     block: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Reasoning:
     """A piece of the model's reasoning or of its summary. `signature`: what only this provider can verify, whole or a piece."""
 
@@ -46,7 +53,7 @@ class Reasoning:
     signature: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class ToolCall:
     """A fragment of a call of the client's tools.
 
@@ -64,7 +71,7 @@ class ToolCall:
     block: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class ServerTool:
     """A tool that the provider runs itself (web search, code execution) started or reported; content, but nothing to answer."""
 
@@ -73,7 +80,7 @@ class ServerTool:
     block: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Refusal:
     """A piece of a refusal (OpenAI's `refusal`)."""
 
@@ -82,7 +89,7 @@ class Refusal:
     block: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Media:
     """Audio or an image: how many bytes (as encoded on the wire), and a piece of the transcript where there is one."""
 
@@ -93,7 +100,7 @@ class Media:
     block: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Usage:
     """What the provider says it counted, so far; the last one wins. None: not reported.
 
@@ -109,7 +116,7 @@ class Usage:
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Finish:
     """One choice is finished; `reason` in the provider's own word, `detail` where it says more (`max_output_tokens`)."""
 
@@ -118,12 +125,12 @@ class Finish:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class End:
     """The dialect's terminal event (`[DONE]`, `message_stop`, `response.completed`, …): the answer is whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Failure:
     """The provider says, in a stream or as an HTTP error, that it failed; or (type `truncated`) the stream ended too early."""
 
@@ -134,14 +141,14 @@ class Failure:
     raw: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Malformed:
     """A frame that cannot be read: counted, and passed on untouched by native delivery."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Opaque:
     """A frame with no meaning here (a ping, a citation, a role): native delivery passes it on untouched."""
 

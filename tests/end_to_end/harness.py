@@ -96,7 +96,7 @@ class Provider:
         self.loop.run_forever()
 
     async def _start(self) -> None:
-        server = web.Server(self._answer, handler_cancellation=True, access_log=None)  # type: ignore[arg-type]
+        server = web.Server(self._answer, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)

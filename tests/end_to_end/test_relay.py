@@ -88,7 +88,7 @@ def test_saved_flows_show_the_provider_never_the_loopback(
     assert flow.request.headers["authorization"] == "Bearer sk-test"  # type: ignore[attr-defined]
     assert json.loads(flow.request.content) == ASK  # type: ignore[attr-defined]
     assert flow.response.headers["x-request-id"] == "req_1"  # type: ignore[attr-defined]
-    assert flow.server_conn.address == ("api.openai.com", 443)  # type: ignore[attr-defined]
+    assert flow.server_conn.address == ("api.openai.com", 443)
     assert b"midstream-ticket" not in saved.read_bytes()
 
 

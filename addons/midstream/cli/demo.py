@@ -75,6 +75,11 @@ def demo(live: bool, speed: float, db: str) -> None:
     """See it work: real SDKs, through a real proxy, streaming from a provider on this machine that replays recordings.
 
     No key and no network is needed, but for --live.
+
+    \b
+    midstream demo
+    midstream demo --speed 0 --db ./demo.db
+    OPENAI_API_KEY=... midstream demo --live
     """
     _need_sdks()
     calls = _live_calls() if live else [_recorded_call(recording) for recording in _recordings()]

@@ -45,7 +45,12 @@ def _in_utc(moment: datetime) -> datetime:
 
 @click.group()
 def keys() -> None:
-    """Make and list the keys of the gateway. Until there is one, it answers loopback clients only."""
+    """Make and list the keys of the gateway. Until there is one, it answers loopback clients only.
+
+    \b
+    midstream keys new mobile-app --models 'gpt-4o*' --expires 90d
+    midstream keys list --config ./midstream.toml
+    """
 
 
 @keys.command()
@@ -112,7 +117,12 @@ def _quoted(text: str) -> str:
 )
 @json_option
 def list_keys(path: Path, as_json: bool) -> None:
-    """List the keys of a configuration file, without their hashes."""
+    """List the keys of a configuration file, without their hashes.
+
+    \b
+    midstream keys list
+    midstream keys list --config ./midstream.toml --json
+    """
     from midstream.config_file import load
     from midstream.config_tables import ConfigError
 

@@ -32,6 +32,11 @@ def replay(files: Sequence[Path], speed: float, host: str, port: int, tls: bool,
 
     A FILE may be a folder; with none, the recordings that midstream comes with are served. A request is matched by method and
     path, then preferably by host, model and query; several recordings that fit take turns.
+
+    \b
+    midstream replay                                 the recordings that midstream comes with
+    midstream replay ./recorded --speed 2
+    midstream replay answer.jsonl --tls --ca-file ./provider-ca.pem
     """
     recordings = load(files)
     ca = ThrowawayCA() if tls or ca_file else None

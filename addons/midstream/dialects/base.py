@@ -52,8 +52,8 @@ def read_error(status: int, body: Any) -> Failure:
     if isinstance(body, list) and body:  # Gemini without alt=sse wraps its error in an array
         body = body[0]
     error = as_dict(body).get("error", body)
-    if isinstance(error, str):
-        return Failure(error, status=status, raw=body)
+    if isinstance(error, str):  # xAI has a code beside it
+        return Failure(error or f"HTTP {status}", code=as_str(as_dict(body).get("code")), status=status, raw=body)
     fields = as_dict(error)
     message = as_str(fields.get("message")) or as_str(fields.get("detail")) or as_str(fields.get("Message"))
     code = fields.get("code")

@@ -37,6 +37,11 @@ class Job:
     held: Callable[[], int] = _nothing_held
     head: Head | None = None
 
+    @property
+    def stream(self) -> str:
+        """The id of the row: another request's, if this one was attached to its stream."""
+        return self.account.observation.record.id
+
 
 @dataclass(slots=True, kw_only=True)
 class GatewayJob:

@@ -36,7 +36,7 @@ async def deliver(job: Job, request: web.BaseRequest, upstream: Upstream, ledger
         response = await upstream.open(job.request)
     except UpstreamError as error:
         _settle(job.account, ledger, "failed", error.kind, str(error))
-        return _refusal(job, error)
+        return refusal(job, error)
     except asyncio.CancelledError:
         _settle_left(job.account, ledger, "the client left before the answer began")
         raise
@@ -71,7 +71,7 @@ class _Delivery:
 
     async def run(self, request: web.BaseRequest) -> web.StreamResponse:
         """Deliver to the end. A provider that breaks off takes the client's connection with it: never a clean end."""
-        out = await self._begin(request)
+        out = await begin(self._job, self._response, request)
         keeper = asyncio.create_task(self._keep_alive(out)) if self._may_comment else None
         try:
             async for piece in self._response.pieces():
@@ -93,18 +93,6 @@ class _Delivery:
         finally:
             if keeper is not None:
                 keeper.cancel()
-        return out
-
-    async def _begin(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = self._response
-        self._job.head = Head(response.status, response.reason, response.headers)
-        out = web.StreamResponse(status=response.status)
-        length = response.header("content-length")
-        if length.isdigit():
-            out.content_length = int(length)
-        elif response.status not in (204, 304):
-            out.enable_chunked_encoding()
-        await out.prepare(request)
         return out
 
     async def _pass_on(self, out: web.StreamResponse, piece: bytes) -> None:
@@ -148,6 +136,19 @@ class _Delivery:
         _settle(self._job.account, self._ledger, outcome, error_type, error)
 
 
+async def begin(job: Job, response: UpstreamResponse, request: web.BaseRequest) -> web.StreamResponse:
+    """Send the provider's head on."""
+    job.head = Head(response.status, response.reason, response.headers)
+    out = web.StreamResponse(status=response.status)
+    length = response.header("content-length")
+    if length.isdigit():
+        out.content_length = int(length)
+    elif response.status not in (204, 304):
+        out.enable_chunked_encoding()
+    await out.prepare(request)
+    return out
+
+
 def _settle(account: Account, ledger: Ledger, outcome: Outcome, error_type: str = "", error: str = "") -> None:
     account.observation.settle(outcome, time.monotonic(), error_type=error_type, error=error)
     ledger.close(account)
@@ -160,7 +161,7 @@ def _settle_left(account: Account, ledger: Ledger, error: str) -> None:
         _settle(account, ledger, "client_gone", "client_disconnected", error)
 
 
-def _refusal(job: Job, error: UpstreamError) -> web.Response:
+def refusal(job: Job, error: UpstreamError) -> web.Response:
     """The provider could not be reached: an error in the form its SDK reads."""
     status = 504 if error.kind.endswith("timeout") else 502
     body = dump_json({"error": {"message": f"midstream: {error}", "type": error.kind, "code": error.kind}}).encode()

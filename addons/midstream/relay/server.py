@@ -15,6 +15,7 @@ from midstream.ledger import Ledger
 from midstream.relay import native
 from midstream.relay.gateway import Gateway
 from midstream.relay.job import GatewayJob, Job
+from midstream.relay.reattach import Reattach
 from midstream.relay.tickets import HEADER, Tickets
 from midstream.relay.upstream import Upstream, UpstreamOptions
 
@@ -30,6 +31,7 @@ class Relay:
         self._upstream = Upstream(options)
         self._ledger = ledger
         self._gateway = Gateway(config, self._upstream, ledger)
+        self._reattach = Reattach(config, self._upstream, ledger)
         server = web.Server(self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=3600)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
 
@@ -51,6 +53,8 @@ class Relay:
         try:
             if isinstance(job, GatewayJob):
                 return await self._gateway.answer(job, request)
+            if self._reattach.wants(job):
+                return await self._reattach.deliver(job, request)
             return await native.deliver(job, request, self._upstream, self._ledger)
         except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
             raise asyncio.CancelledError from None
@@ -60,5 +64,6 @@ class Relay:
         self._ledger.stopping = True
         OURS.discard(self.address)
         await self._gateway.stop()
+        await self._reattach.stop()
         await self._runner.cleanup()
         await self._upstream.close()

@@ -77,24 +77,23 @@ class SseDecoder:
 
     def _scan_uniform(self, data: bytes, blank: bytes, frames: list[Frame | Damage]) -> int:
         """The hot path, kept flat: all lines end alike, and nearly every event is one `data` line."""
-        start, base, width = 0, self._offset, len(blank)
-        end = data.find(blank)
-        while end >= 0:
-            block = data[start:end]
-            after = end + width
-            if (
-                block[:6] != b"data: "
-                or b"\n" in block
-                or len(block) > self._limit
-                or self._skipping
-                or self._retry is not None
-            ):
-                self._add(block, base + start, base + after, frames)
+        blocks = data.split(blank)
+        blocks.pop()  # what comes after the last blank line
+        at, width, id_ = self._offset, len(blank), self._id
+        plain = self._is_plain(data)
+        for block in blocks:
+            after = at + len(block) + width
+            if plain and block[:6] == b"data: " and b"\n" not in block:
+                frames.append(Frame(block[6:], after, "", id_))
             else:
-                frames.append(Frame(block[6:], base + after, "", self._id))
-            start = after
-            end = data.find(blank, start)
-        return start
+                self._add(block, at, after, frames)
+                plain, id_ = self._is_plain(data), self._id
+            at = after
+        return at - self._offset
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether nothing is pending that an event's first look would miss, and no event in here can be over the limit."""
+        return not self._skipping and self._retry is None and len(data) <= self._limit
 
     def _scan_mixed(self, data: bytes, frames: list[Frame | Damage]) -> int:
         start, base = 0, self._offset

@@ -1,5 +1,5 @@
 // What a page does with the gateway, and what it sees of it, which it reports to where it came from.
-const { run, how, url, token, ask } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+const { run, how, url, token, ask, accept } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
 let sent = Promise.resolve();
 function report(what) {
   sent = sent.then(() => fetch(`report/${run}`, { method: 'POST', body: JSON.stringify(what) }));
@@ -23,7 +23,7 @@ const clients = {
     source.onerror = () => report({ error: source.readyState });
   },
 
-  async fetch({ accept }) {
+  async fetch() {
     const response = await post({ ...bearer, Accept: accept });
     report({ status: response.status, stream: response.headers.get('x-stream-id') });
     await read(response, (text) => report({ text }));
@@ -102,4 +102,4 @@ const clients = {
 };
 
 addEventListener('unhandledrejection', ({ reason }) => report({ failed: String(reason) }));
-clients[how](ask.page || {});
+clients[how]();

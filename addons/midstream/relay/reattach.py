@@ -1,0 +1,131 @@
+"""Reattaching: an intercepted stream outlives its client's connection for a while, and the SDK's own retry of the identical
+request is given that stream from its first byte, instead of one more that is billed again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from aiohttp import web
+
+from midstream.config import Config
+from midstream.ledger import Ledger
+from midstream.relay.job import Job
+from midstream.relay.kept_stream import Follower, KeptStream
+from midstream.relay.log import StreamLog
+from midstream.relay.same_request import has_idempotency_key, identity, is_retry
+from midstream.relay.upstream import Upstream, UpstreamError, UpstreamRequest
+
+LIMIT = 256
+"""Streams at once whose clients are gone; the oldest go first. With the default window they hold 64 MiB of memory at most."""
+
+
+class Reattach:
+    """The streams that can be reattached to. One event loop; `config` gives the configuration in force."""
+
+    def __init__(self, config: Callable[[], Config], upstream: Upstream, ledger: Ledger) -> None:
+        self._config = config
+        self._upstream = upstream
+        self._ledger = ledger
+        self._streams: dict[bytes, list[KeptStream]] = {}
+        self._detached: dict[KeptStream, asyncio.TimerHandle] = {}
+
+    def wants(self, job: Job) -> bool:
+        """Whether this request is one whose retry can be attached: a streaming one, where the configuration says so."""
+        return self._config().streams.reattach > 0 and job.match.facts.stream
+
+    async def deliver(self, job: Job, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer from the stream that this request is a retry of, else from a new one."""
+        stream = self._find(job.request) or self._start(job)
+        follower = Follower(stream, job)
+        job.account = stream.account
+        try:
+            return await follower.run(request)
+        finally:
+            follower.close()
+            self._left(stream, follower.delivered)
+
+    async def stop(self) -> None:
+        """Cancel all providers; rows that are not settled say interrupted."""
+        streams = [stream for group in self._streams.values() for stream in group]
+        for stream in streams:
+            if stream.running or not stream.log.readers:  # else its reader has a moment to finish
+                stream.error = stream.error or UpstreamError("interrupted", "mitmdump was told to stop")
+                self._drop(stream)
+        await asyncio.gather(*(stream.task for stream in streams if stream.task is not None), return_exceptions=True)
+
+    def _find(self, request: UpstreamRequest) -> KeptStream | None:
+        """The stream that a retry belongs to. Without an Idempotency-Key only one whose client is gone: somebody who asks the
+        same thing twice at once wants two answers."""
+        if not self._streams or not is_retry(request):
+            return None
+        fitting = [stream for stream in self._streams.get(identity(request), ()) if stream.of_use]
+        if not has_idempotency_key(request):
+            fitting = [stream for stream in fitting if stream in self._detached]
+        if not fitting:
+            return None
+        self._stop_timer(fitting[0])
+        fitting[0].account.observation.record.resumes += 1
+        return fitting[0]
+
+    def _start(self, job: Job) -> KeptStream:
+        settings = self._config().streams
+        frames = StreamLog(window=settings.window, spool=settings.spool, folder=settings.spool_folder)
+        stream = KeptStream(job, frames, self._ledger)
+        self._ledger.open(job.account)
+        self._streams.setdefault(stream.key, []).append(stream)
+        stream.task = asyncio.create_task(stream.run(self._upstream), name="midstream-reattachable")
+        stream.task.add_done_callback(partial(self._over, stream))
+        return stream
+
+    def _left(self, stream: KeptStream, delivered: int) -> None:
+        """A client's connection is over."""
+        if stream.log.readers:
+            return
+        if stream.whole(delivered):
+            stream.settle("complete")
+        if stream.settled:
+            self._forget(stream)
+        elif self._ledger.stopping or not stream.of_use:
+            self._drop(stream)
+        else:
+            self._detach(stream)
+
+    def _detach(self, stream: KeptStream) -> None:
+        """Nobody reads it now: wait for the retry, but not for ever."""
+        while len(self._detached) >= LIMIT:
+            self._drop(next(iter(self._detached)))
+        wait = self._config().streams.reattach
+        self._detached[stream] = asyncio.get_running_loop().call_later(wait, self._drop, stream)
+
+    def _over(self, stream: KeptStream, _: asyncio.Task[None]) -> None:
+        stream.over()
+        if stream.log.readers:
+            return
+        if stream.settled:
+            self._forget(stream)
+        elif not stream.of_use:
+            self._drop(stream)
+
+    def _drop(self, stream: KeptStream) -> None:
+        stream.settle_unread()
+        self._forget(stream)
+
+    def _forget(self, stream: KeptStream) -> None:
+        """Nobody can find it any more; its provider is cancelled, and its log goes once nobody writes or reads it."""
+        self._stop_timer(stream)
+        group = self._streams.get(stream.key, [])
+        if stream in group:
+            group.remove(stream)
+        if not group:
+            self._streams.pop(stream.key, None)
+        if stream.running and stream.task is not None:
+            stream.task.cancel()
+        elif not stream.log.readers:
+            stream.log.discard()
+
+    def _stop_timer(self, stream: KeptStream) -> None:
+        timer = self._detached.pop(stream, None)
+        if timer is not None:
+            timer.cancel()

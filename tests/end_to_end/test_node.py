@@ -1,0 +1,153 @@
+"""Node's clients against the gateway over TLS: the issue's own, eventsource 2 and 4, fetch with a reader, WebSockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from end_to_end import gateway_chats as chats
+from end_to_end.gateway_chats import ASK, TEXT, WHOLE, WORDS, Steps, answering
+from end_to_end.harness import DEADLINE, Authority, Provider, Proxy, running
+from end_to_end.web_clients import KEYS, TOKEN, Node, Wire, install_clients, issue_client, node
+
+LIMITS = (800, 1001, 1402)
+"""Bytes after which three connections in turn are closed, so that what remains must be asked for; most are inside an event."""
+
+
+@pytest.fixture(scope="session")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_clients(tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    clients: Path, authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    with running(chats.gateway_proxy(tmp_path_factory.mktemp("gateway"), authority, provider, confdir, KEYS)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def wire(proxy: Proxy, provider: Provider) -> Iterator[Wire]:
+    wire = Wire(provider.loop, _port(proxy))
+    yield wire
+    wire.stop()
+
+
+def _port(proxy: Proxy) -> int:
+    return int(chats.url_of(proxy).rpartition(":")[2])
+
+
+def start_chat(proxy: Proxy) -> None:
+    """What another client of the same key does before: it starts the stream that is then the newest."""
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json", "prefer": "respond-async"}
+    request = urllib.request.Request(f"{chats.url_of(proxy)}/v1/chat/stream", json.dumps(ASK).encode(), headers)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(request, timeout=DEADLINE) as response:
+        assert response.status == 202
+
+
+def run_issue_client(clients: Path, proxy: Proxy, package: str, url: str) -> AbstractContextManager[Node]:
+    (clients / f"{package}.js").write_text(issue_client(url))
+    return node(clients, "--require", f"./{package}.cjs", f"{package}.js", ca=proxy.ca)
+
+
+@pytest.mark.parametrize("package", ["eventsource2", "eventsource4"])
+def test_the_issues_client_follows_the_newest_stream(
+    clients: Path, proxy: Proxy, provider: Provider, package: str
+) -> None:
+    steps = Steps()
+    provider.handler = steps.handler
+    start_chat(proxy)
+    steps.go(2)
+    url = f"https://localhost:{_port(proxy)}/v1/chat/stream"
+    with run_issue_client(clients, proxy, package, url) as client:
+        for number, _ in enumerate(WORDS, 1):
+            client.wait_for("".join(WORDS[:number]))  # only then does the provider go on
+            steps.go()
+        steps.go_on()
+        assert client.rest() == TEXT
+    assert len(steps.bodies) == 1
+
+
+@pytest.mark.parametrize("package", ["eventsource2", "eventsource4"])
+def test_the_issues_client_survives_a_cut(
+    clients: Path, proxy: Proxy, provider: Provider, wire: Wire, package: str
+) -> None:
+    steps = Steps()
+    provider.handler = steps.handler
+    start_chat(proxy)
+    steps.go(4)
+    url = f"https://localhost:{wire.port}/v1/chat/stream"
+    with run_issue_client(clients, proxy, package, url) as client:
+        client.wait_for("".join(WORDS[:3]))
+        wire.cut()
+        steps.go(2)
+        client.wait_for("".join(WORDS[:5]))
+        wire.cut()
+        steps.go_on()
+        assert client.rest() == TEXT
+    assert len(steps.bodies) == 1
+
+
+@pytest.mark.parametrize("package", ["eventsource2", "eventsource4"])
+def test_the_issues_client_survives_cuts_inside_events(
+    clients: Path, proxy: Proxy, provider: Provider, package: str
+) -> None:
+    steps = Steps()
+    provider.handler = steps.handler
+    start_chat(proxy)
+    steps.go_on()
+    wire = Wire(provider.loop, _port(proxy), LIMITS)
+    url = f"http://localhost:{wire.port}/v1/chat/stream"
+    with run_issue_client(clients, proxy, package, url) as client:
+        assert client.rest() == TEXT
+    assert wire.cuts == len(LIMITS)
+    wire.stop()
+    assert len(steps.bodies) == 1
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/x-ndjson"])
+def test_fetch_with_a_reader(clients: Path, proxy: Proxy, provider: Provider, accept: str) -> None:
+    steps = Steps()
+    provider.handler = steps.handler
+    steps.go(2)
+    url = f"https://localhost:{_port(proxy)}/v1/chat/stream"
+    with node(clients, "fetch.mjs", url, TOKEN, accept, json.dumps(ASK), ca=proxy.ca) as client:
+        if accept == "text/plain":
+            client.wait_for(WORDS[0])
+        steps.go_on()
+        output = client.rest()
+    if accept == "text/plain":
+        assert output == TEXT
+    else:
+        answer = chats.read([json.loads(line) for line in output.splitlines()])
+        assert (answer.text, answer.finish, answer.usage["total_tokens"]) == (TEXT, "stop", 16)
+
+
+@pytest.mark.parametrize("library", ["built in", "ws"])
+def test_a_websocket(clients: Path, proxy: Proxy, provider: Provider, library: str) -> None:
+    provider.handler = answering(*WHOLE)
+    flags = _websocket_flags() if library == "built in" else ()
+    url = f"wss://localhost:{_port(proxy)}/v1/chat/stream?access_token={TOKEN}"
+    with node(clients, *flags, "websocket.mjs", url, json.dumps(ASK), "2", library, ca=proxy.ca) as client:
+        chats_ = client.rest().removesuffix("[DONE]\n").split("[DONE]\n")
+    assert len(chats_) == 2
+    for lines in chats_:
+        items = [json.loads(line) for line in lines.splitlines()]
+        assert [item["sequence_number"] for item in items] == list(range(1, len(WHOLE) - 1))
+        assert chats.read(items).text == TEXT
+
+
+def _websocket_flags() -> tuple[str, ...]:
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True, timeout=DEADLINE).stdout
+    major = int(version.removeprefix("v").partition(".")[0])
+    if major < 20:
+        pytest.skip("Node has a WebSocket of its own from 20 on")
+    return ("--experimental-websocket", "--no-warnings") if major < 22 else ()
