@@ -31,23 +31,25 @@ class _Take:
     """One exchange being recorded: takes the times and hands everything to the writer."""
 
     def __init__(self, flow: http.HTTPFlow, match: registry.Match, folder: Path, writer: recorder.Writer) -> None:
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-        name = re.sub(r"[^\w.-]", "", str(flow.metadata.get("midstream.stream") or flow.id))
-        self._take = recorder.Take(folder / match.dialect.name / f"{stamp}-{name}.jsonl")
+        self._flow = flow
         self._match = match
+        self._folder = folder / match.dialect.name
+        self._stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
         self._writer = writer
+        self._take: recorder.Take | None = None
         self._size = 0
-        self._begun = False
         self._last = time.monotonic()
         # as the client sent it: an addon may point the request elsewhere before the response comes
         request = flow.request
         self._method, self._url, self._headers = request.method, request.pretty_url, _joined(request.headers)
         self._body = flows.body_of(request)
 
-    def begin(self, response: http.Response) -> None:
-        """The response's headers are here."""
-        self._take.websocket = response.status_code == 101
-        self._begun = True
+    def _begin(self, response: http.Response) -> recorder.Take:
+        """The first of its body is here. Not before: the relay, an addon after this one, gives a flow its row's id and the
+        response its provider's head."""
+        name = re.sub(r"[^\w.-]", "", str(self._flow.metadata.get(flows.STREAM) or self._flow.id))
+        take = self._take = recorder.Take(self._folder / f"{self._stamp}-{name}.jsonl")
+        take.websocket = response.status_code == 101
         asked = RecordedRequest(method=self._method, url=self._url, headers=self._headers, body=_json(self._body))
         header = Header(
             source="recorded by midstream",
@@ -58,6 +60,7 @@ class _Take:
         )
         self._put(header, len(self._body or b""))
         self._body = None
+        return take
 
     def see(self, data: bytes) -> None:
         """A piece of the body passed."""
@@ -70,7 +73,7 @@ class _Take:
 
     def end(self, how: Ending) -> None:
         """It is over; one that got no response leaves no file."""
-        if self._begun:
+        if self._flow.response is not None:
             self._put((how, self._pause()), 0)
 
     def _pause(self) -> float:
@@ -79,11 +82,13 @@ class _Take:
         return pause
 
     def _put(self, step: recorder.Step, size: int) -> None:
+        assert self._flow.response is not None  # noqa: S101 - nothing comes of a response before its head
+        take = self._take or self._begin(self._flow.response)
         self._size += size
         if self._size > RECORDING_LIMIT:
-            self._take.lost = self._take.lost or f"it is over {RECORDING_LIMIT} bytes"
-        if not self._take.lost or isinstance(step, tuple):  # the end of a lost one lets the writer clean up
-            self._writer.put(recorder.Job(self._take, step), size)
+            take.lost = take.lost or f"it is over {RECORDING_LIMIT} bytes"
+        if not take.lost or isinstance(step, tuple):  # the end of a lost one lets the writer clean up
+            self._writer.put(recorder.Job(take, step), size)
 
 
 class RecordStreams:
@@ -134,7 +139,6 @@ class RecordStreams:
             return
         take = self._takes.get(flow.id) or self._late(flow, flow.response)
         if take is not None:
-            take.begin(flow.response)
             flow.response.stream = taps.chain(flow.response.stream, take.see)
 
     def _late(self, flow: http.HTTPFlow, response: http.Response) -> _Take | None:
@@ -153,11 +157,6 @@ class RecordStreams:
     def error(self, flow: http.HTTPFlow) -> None:
         left = (flow.error is not None and flow.error.msg == "Client disconnected.") or not flow.client_conn.connected
         self._end(flow, "client_gone" if left else "truncated")
-
-    def websocket_start(self, flow: http.HTTPFlow) -> None:
-        take = self._takes.get(flow.id)
-        if take is not None and flow.response is not None:
-            take.begin(flow.response)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         take = self._takes.get(flow.id)

@@ -161,8 +161,6 @@ def fold(events: list[Event]) -> Said:
                 said.failure = said.failure or event
             case Malformed(reason=reason):
                 said.malformed.append(reason)
-            case End():
-                said.ended = True
             case _:
-                pass
+                said.ended = said.ended or isinstance(event, End)
     return said

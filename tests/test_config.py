@@ -788,3 +788,9 @@ def test_every_dialect_that_can_be_configured_exists() -> None:
     from midstream.dialects.registry import DIALECTS
 
     assert set(get_args(DialectName.__value__)) <= {dialect.name for dialect in DIALECTS}
+
+
+def test_the_reference_in_the_docs_is_the_models_own() -> None:
+    """After a change: python -c 'from midstream.config_reference import reference; print(reference())' > docs/configuration.md"""
+    page = Path(__file__).parent.parent / "docs" / "configuration.md"
+    assert page.read_text().rstrip() == reference().rstrip()

@@ -24,7 +24,7 @@ LAYERS = (
     ("queries", "rows"),
     ("store",),
     ("ledger",),
-    ("flows",),
+    ("flows", "held"),
     ("relay",),
     ("cli", "__main__"),
 )

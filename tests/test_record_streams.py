@@ -17,6 +17,7 @@ from mitmproxy.test import taddons, tflow
 from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
+from midstream import flows
 from midstream.recording import Recording, read
 from midstream.relay import recorder
 from record_streams import RECORDING_LIMIT, RecordStreams
@@ -196,7 +197,6 @@ def test_a_websocket_session_is_recorded_by_message_without_credentials(addon: R
     f.response, f.websocket = opened, data
     addon.responseheaders(f)
     addon.response(f)
-    addon.websocket_start(f)
     tool = {"type": "mcp", "headers": {"X-Any": SECRET}}
     said = [(False, '{"type":"session.created"}'), (True, json.dumps({"tools": [tool]})), (False, f"echo {SECRET}")]
     for from_client, text in said:
@@ -257,15 +257,33 @@ def test_only_so_many_are_written_at_once(
     addon: RecordStreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "OPEN_LIMIT", 2)
-    flows = [asked() for _ in range(3)]
-    for f in flows:
+    several = [asked() for _ in range(3)]
+    for f in several:
         addon.request(f)
         answered(f)
         addon.responseheaders(f)
-    for f in flows:
-        assert passed(f, *CHUNKS, b"") == CHUNKS
+    for f in several:
+        assert passed(f, *CHUNKS) == CHUNKS
+    for f in several:
+        passed(f, b"")
         addon.response(f)
     assert len(recorded(addon, tmp_path)) == 2
+
+
+def test_the_head_and_the_id_are_those_that_later_addons_gave_the_flow(addon: RecordStreams, tmp_path: Path) -> None:
+    """The relay's: it puts the provider's head back once this addon has seen its own."""
+    f = asked()
+    addon.request(f)
+    f.metadata[flows.STREAM] = "its-row"
+    answered(f, content_type="application/octet-stream")
+    addon.responseheaders(f)
+    assert f.response is not None
+    f.response.headers["content-type"] = "text/event-stream"
+    passed(f, *CHUNKS, b"")
+    addon.response(f)
+    [(file, recording)] = recorded(addon, tmp_path)
+    assert recording.header.response.headers["content-type"] == "text/event-stream"
+    assert file.stem.endswith("-its-row")
 
 
 def test_without_a_folder_nothing_is_touched() -> None:

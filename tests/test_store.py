@@ -342,5 +342,7 @@ def test_a_second_writer_in_one_process_leaves_the_firsts_locks_alone(tmp_path: 
 
 def _read_elsewhere(path: Path) -> list[str]:
     """The streams in flight, as another process sees them that opens and closes the database."""
-    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(*[r[0] for r in c.execute('select id from in_flight')])"
-    return subprocess.run([sys.executable, "-c", f"{code}; c.close()", str(path)], capture_output=True, text=True, check=True).stdout.split()
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1])"
+    code += "; print(*[row[0] for row in c.execute('select id from in_flight')]); c.close()"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    return done.stdout.split()

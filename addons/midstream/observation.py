@@ -186,13 +186,10 @@ class Observation:
             case _:
                 raise AssertionError(f"content reached _note: {event!r}")
 
-    def _keep(self, text: str) -> None:
-        self._text.append(text)
-        self.text_size += len(text)
-
     def _keep_other(self, text: str) -> None:
         self.plain_text = False
-        self._keep(text)
+        self._text.append(text)
+        self.text_size += len(text)
 
     def take_text(self) -> str:
         """Hand over, and forget, the output's text (reasoning, refusal and tool arguments included) since the last call."""

@@ -1,16 +1,22 @@
-"""A provider for the benchmark, as cheap as can be: `python provider.py` prints its port and serves chat streams.
+"""A provider for the benchmark, as cheap as can be. `python provider.py [CERTIFICATE]` prints its port, and that of TLS.
 
-The query says what to send: `n` chunks, `pace` seconds apart (0: as fast as the other side takes them), after `wait` seconds.
+The query of the URL, or of the model's name, says what to send: `n` chunks, `pace` seconds apart (0: as fast as the other
+side takes them), after `wait` seconds. A paced chunk says when it was sent: nanoseconds of time.monotonic, 19 digits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
+import ssl
 import sys
-from urllib.parse import parse_qs, urlsplit
+import time
+from urllib.parse import parse_qs
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+QUERY = re.compile(rb"[?]([a-z0-9=.&]+)")
 
 
 def _event(**choice: object) -> bytes:
@@ -30,6 +36,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 TOKEN = _event(delta={"content": " token"}, finish_reason=None)
+BEFORE, _, AFTER = _event(delta={"content": f" token {0:019}"}, finish_reason=None).partition(b"%019d" % 0)
 TAIL = _event(delta={}, finish_reason="stop") + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 BATCH = 64
 """Chunks per write when flooding: the network's own batching, so that the provider is never what is measured."""
@@ -38,14 +45,16 @@ BATCH = 64
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
-            lines = head.decode("latin-1").split("\r\n")
-            length = next((int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:")), 0)
-            await reader.readexactly(length)
-            await _answer(writer, {k: float(v[0]) for k, v in parse_qs(urlsplit(lines[0].split(" ")[1]).query).items()})
-    except (asyncio.IncompleteReadError, ConnectionError):
+            length = re.search(rb"(?i)content-length: *(\d+)", head)
+            body = await reader.readexactly(int(length.group(1)) if length else 0)
+            asked = QUERY.search(head.partition(b"\r\n")[0]) or QUERY.search(body)
+            query = parse_qs(asked.group(1).decode()) if asked else {}
+            await _answer(writer, {k: float(v[0]) for k, v in query.items()})
+    except (asyncio.IncompleteReadError, OSError):
         pass
     finally:
-        writer.close()
+        with contextlib.suppress(OSError):
+            writer.close()
 
 
 async def _answer(writer: asyncio.StreamWriter, ask: dict[str, float]) -> None:
@@ -57,7 +66,8 @@ async def _answer(writer: asyncio.StreamWriter, ask: dict[str, float]) -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         for i in range(n):
-            writer.write(TOKEN)
+            writer.write(b"%b%019d%b" % (BEFORE, time.monotonic_ns(), AFTER))
+            await writer.drain()
             await asyncio.sleep(max(0.0, start + (i + 1) * pace - loop.time()))
     else:
         for i in range(0, n, BATCH):
@@ -67,15 +77,19 @@ async def _answer(writer: asyncio.StreamWriter, ask: dict[str, float]) -> None:
     await writer.drain()
 
 
-async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    async with server:
-        await server.serve_forever()
+async def main(certificate: str = "") -> None:
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    plain = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, backlog=500)
+    secure = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, backlog=500, ssl=context)
+    print(*(server.sockets[0].getsockname()[1] for server in (plain, secure)), flush=True)
+    await asyncio.gather(plain.serve_forever(), secure.serve_forever())
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main())
+        asyncio.run(main(*sys.argv[1:2]))
     except KeyboardInterrupt:
         sys.exit(0)

@@ -192,6 +192,8 @@ class Proxy:
         command += [word for script in scripts for word in ("-s", str(ADDONS / script))]
         command += ["--set", f"confdir={self.confdir}", "--listen-host", "127.0.0.1", "--listen-port", "0"]
         command += ["--set", f"midstream_db={self.db}", "--set", "flow_detail=0"]
+        if not {"relay_streams.py", "all.py"} & set(scripts):  # they see to it themselves
+            command += ["--set", "connection_strategy=lazy"]
         if trust is not None:
             command += ["--set", f"ssl_verify_upstream_trusted_ca={trust}"]
         if upstream:

@@ -91,7 +91,7 @@ def http2_port(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -
 
     async def run() -> None:
         task = asyncio.create_task(serve(_http2_app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
-        while not _is_open(port):
+        while not _is_open(port):  # noqa: ASYNC110 - hypercorn tells nobody when it listens
             await asyncio.sleep(0.01)
         ready.set()
         await task

@@ -109,7 +109,11 @@ async def fetch(proxy: Proxy, wanted: list[Recorded]) -> list[tuple[int, dict[st
         parts = urlsplit(recorded.url)
         url = f"https://{parts.hostname}{parts.path}{'?' + parts.query if parts.query else ''}"
         body = json.dumps(recorded.request) if isinstance(recorded.request, dict) else str(recorded.request or "")
-        headers = {"x-recording": recorded.id, "content-type": "application/json", "user-agent": f"r{ALL.index(recorded)}/1"}
+        headers = {
+            "x-recording": recorded.id,
+            "content-type": "application/json",
+            "user-agent": f"r{ALL.index(recorded)}/1",
+        }
         async with (
             limit,
             session.request(recorded.method, url, data=body, headers=headers, proxy=proxy.url, ssl=context) as response,

@@ -83,7 +83,7 @@ def test_saved_flows_show_the_provider_never_the_loopback(
         assert ask(proxy, app, authorization="Bearer sk-test") == (200, BODY)
         rows_of(proxy, app)
     with saved.open("rb") as file:
-        (flow,) = [f for f in flow_io.FlowReader(file).stream()]
+        (flow,) = flow_io.FlowReader(file).stream()
     assert flow.request.pretty_url == CHAT  # type: ignore[attr-defined]
     assert flow.request.headers["authorization"] == "Bearer sk-test"  # type: ignore[attr-defined]
     assert json.loads(flow.request.content) == ASK  # type: ignore[attr-defined]

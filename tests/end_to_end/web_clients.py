@@ -45,12 +45,12 @@ sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"
 class Wire:
     """Carries bytes between clients and the gateway, until a test cuts it.
 
-    limits: bytes of answers that the first connections carry before they are closed; the later ones have no limit.
+    limit: bytes of an answer after which the first connection is closed; 0: it is carried whole, like all others.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, target: int, limits: tuple[int, ...] = ()) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, target: int, limit: int = 0) -> None:
         self.cuts = 0
-        self._loop, self._target, self._limits = loop, target, list(limits)
+        self._loop, self._target, self._limit = loop, target, limit
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server = self._in_loop(asyncio.start_server(self._carry, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -67,11 +67,12 @@ class Wire:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
 
     async def _cut(self) -> None:
+        self.cuts += any(not writer.is_closing() for writer in self._open)
         for writer in self._open:
-            reset = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            if not writer.is_closing():
+                reset = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
             writer.transport.abort()
-        self.cuts += 1
         self._open.clear()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,17 +94,26 @@ class Wire:
         writer.write_eof()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """The limit counts from the first byte: a browser opens connections that it never uses."""
-        left = None
+        left = 0
         while piece := await reader.read(65536):
-            if left is None:
-                left = self._limits.pop(0) if self._limits else 1 << 60
-            writer.write(piece[:left])
+            left = left or self._limit  # not before there is a byte: a browser opens connections that it never uses
+            self._limit = 0
+            writer.write(piece[:left] if left else piece)
             await writer.drain()
-            left -= len(piece)
-            if left <= 0:
-                self.cuts += 1
-                return
+            if left:
+                left -= len(piece)
+                if left <= 0:
+                    self.cuts += 1
+                    return
+
+
+@contextlib.contextmanager
+def wire_to(provider: Provider, port: int, limit: int = 0) -> Iterator[Wire]:
+    wire = Wire(provider.loop, port, limit)
+    try:
+        yield wire
+    finally:
+        wire.stop()
 
 
 def need(*programs: str) -> None:
@@ -119,7 +129,7 @@ def install_clients(folder: Path) -> Path:
     copy = folder / "clients"
     shutil.copytree(CLIENTS, copy)
     command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return copy
 
@@ -310,7 +320,7 @@ class Page:
 
 
 @contextlib.contextmanager
-def page(  # noqa: PLR0917 - what a page is told
+def page(
     chromium: Chromium, pages: Pages, how: str, url: str, host: str = "localhost", accept: str = ""
 ) -> Iterator[Page]:
     """Open a page that does as `how` says with the gateway's chat stream at `url`; see clients/page.js."""

@@ -53,7 +53,7 @@ def identify(
     if not config.keys:
         _local_only(peer, authority, headers)
         forwarded = "" if token.startswith(keys.PREFIX) else token
-        return Caller(_owner(token), credential=forwarded)
+        return Caller(owner_of(token), credential=forwarded)
     granted = keys.authorise(config.keys, token, now=now)
     if isinstance(granted, keys.Denied):
         raise _denied(granted)
@@ -67,7 +67,7 @@ def check_model(config: Config, caller: Caller, model: str, provider: str) -> No
         raise Refusal(403, "this key may not use this model", code="model_not_allowed")
 
 
-def _owner(credential: str) -> str:
+def owner_of(credential: str) -> str:
     """A name for the holder of a credential that tells nothing of it, and differs in every run of the proxy."""
     return "caller:" + hmac.new(_SALT, credential.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 

@@ -30,6 +30,11 @@ _OFFERED: Mapping[str, Delivery] = {
     "text/*": "sse",
     "application/*": "ndjson",
 }
+_OTHER: Mapping[str, Literal["ndjson", "text"]] = {
+    "application/x-ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "text/plain": "text",
+}
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _RANGE = re.compile(r"bytes=(\d{1,15})-\d{0,16}", re.ASCII)
 
@@ -64,6 +69,22 @@ def delivery_of(accept: str, upgrade: str = "") -> Delivery:
     if chosen is None:
         raise NotAcceptable("Accept: a stream is text/event-stream, application/x-ndjson or text/plain")
     return chosen
+
+
+def other_delivery_of(accept: str, *, native_lines: bool) -> Literal["ndjson", "text"] | None:
+    """The delivery that a request to a provider asks for instead of the provider's own; None for that one.
+
+    It must be preferred to all else that is named: axios sends `application/json, text/plain, */*` with whatever it asks.
+    native_lines: the provider itself answers in JSON lines (Ollama, whose clients do send `application/x-ndjson`).
+    """
+    wanted: Literal["ndjson", "text"] | None = None
+    best = 0.0
+    for item in accept.split(","):
+        media, _, parameters = item.partition(";")
+        offered, quality = _OTHER.get(media.strip().lower()), _quality(parameters)
+        if quality > best or (quality == best and wanted != offered):
+            wanted, best = offered if quality > best else None, quality
+    return None if wanted == "ndjson" and native_lines else wanted
 
 
 def _quality(parameters: str) -> float:

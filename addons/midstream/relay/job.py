@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from midstream.dialects.registry import Match
 from midstream.ledger import Account
+from midstream.relay.asked import Delivery
 from midstream.relay.upstream import Headers, UpstreamRequest
 
 
@@ -43,13 +44,26 @@ class Job:
         return self.account.observation.record.id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intercepted:
+    """A provider's request whose answer the client wants as the gateway delivers it.
+
+    request: as the client sent it, its body without content encoding. account: makes the row of a chat.
+    """
+
+    delivery: Delivery
+    request: UpstreamRequest
+    match: Match
+    account: Callable[[Match], Account]
+
+
 @dataclass(slots=True, kw_only=True)
 class GatewayJob:
     """One request to the gateway: what the forwarded request itself does not tell.
 
     peer: the client's IP address. authority: how the gateway was addressed, as the Host header had it.
     token: the credential of the query, which nothing else shall see; the gateway takes it away. proxy, proxy_auth: see
-    UpstreamRequest. native: set by the gateway where a provider answers directly; more_headers are added to that answer.
+    UpstreamRequest. intercepted: it was sent to a provider, not to the gateway. native: set by the gateway where a provider answers directly; more_headers are added to that answer.
     stream: the id of the row, for the flow.
     """
 
@@ -59,6 +73,7 @@ class GatewayJob:
     held: Callable[[], int] = _nothing_held
     proxy: str = ""
     proxy_auth: str = field(default="", repr=False)
+    intercepted: Intercepted | None = None
     native: Job | None = None
     more_headers: dict[str, str] = field(default_factory=dict)
     stream: str = ""

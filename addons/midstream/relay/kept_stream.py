@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 class KeptStream:
     """The provider's side of one stream. Its row is settled once, by whoever learns first how it ended.
 
-    key: see same_request.identity. begun: set once there is a response, or an error instead. error: why the provider's answer ends without an end.
+    key: see same_request.identity. begun: set once there is a response, or an error instead. error: why the provider's answer
+    ends without an end.
     """
 
     def __init__(self, job: Job, frames: StreamLog, ledger: Ledger) -> None:

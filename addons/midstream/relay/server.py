@@ -16,6 +16,7 @@ from midstream.relay import native
 from midstream.relay.gateway import Gateway
 from midstream.relay.job import GatewayJob, Job
 from midstream.relay.reattach import Reattach
+from midstream.relay.redelivery import Redelivery
 from midstream.relay.tickets import HEADER, Tickets
 from midstream.relay.upstream import Upstream, UpstreamOptions
 
@@ -31,6 +32,7 @@ class Relay:
         self._upstream = Upstream(options)
         self._ledger = ledger
         self._gateway = Gateway(config, self._upstream, ledger)
+        self._redelivery = Redelivery(config, self._gateway.streams, self._upstream, ledger)
         self._reattach = Reattach(config, self._upstream, ledger)
         server = web.Server(self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=3600)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
@@ -51,6 +53,8 @@ class Relay:
         if job is None:
             return web.Response(status=403, text="midstream's relay serves its own mitmdump only\n")
         try:
+            if isinstance(job, GatewayJob) and job.intercepted is not None:
+                return await self._redelivery.answer(job, job.intercepted, request)
             if isinstance(job, GatewayJob):
                 return await self._gateway.answer(job, request)
             if self._reattach.wants(job):
