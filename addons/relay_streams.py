@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mitmproxy import connection, ctx, exceptions, http
@@ -22,14 +23,13 @@ from midstream import ledger as ledgers
 from midstream.config import Config, ConfigError
 from midstream.dialects import registry
 from midstream.relay import access, asked, tickets, upstream
-from midstream.relay.job import GatewayJob, Job
+from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
 
 log = logging.getLogger(__name__)
 
 TCP_TIMEOUT = 24 * 3600
 """Seconds. mitmproxy's 600 would cut a model that thinks for longer; the relay has time-outs of its own."""
-
 
 POLL = 1.0
 """Seconds between two looks at whether midstream.toml has changed."""
@@ -39,19 +39,6 @@ START_WAIT = 10.0
 
 GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""
-
-
-class _Fresh(tuple[str, int]):
-    """An address equal to no other: mitmproxy allows 5 connections per client to one address, which would stall the sixth
-    stream of an HTTP/2 client (`ConnectionHandler.max_conns`)."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
 
 
 class _KeepingHost:
@@ -149,17 +136,31 @@ class RelayStreams:
         if arrival is not None:
             self._point_at_gateway(flow, arrival)
             return
-        if request.method != "POST" or request.headers.get("upgrade"):
+        upgrade = request.headers.get("upgrade", "").lower()
+        if (request.method, upgrade) not in (("POST", ""), ("GET", "websocket")):
             return
-        body = flows.body_of(request)
+        body = None if upgrade else flows.body_of(request)
         match = registry.recognise(flows.host_of(flow), request.path, body)
-        if match is not None:
+        if match is None or (upgrade and registry.recognise_websocket("", request.path)):
+            return
+        delivery = asked.other_delivery_of(match.dialect, request.headers.get("accept", ""), upgrade)
+        if delivery is not None:
+            self._point_at_redelivery(flow, delivery, match, body or b"")
+        elif not upgrade:
             account = flows.account(flow, match, match.facts.model)
             account.prompt = lambda: flows.prompt_of(match, body)
             gauge = held.gauge(_handler(flow.client_conn), flow)
             self._point_at_relay(flow, Job(request=_upstream_request(flow), match=match, account=account, held=gauge))
 
-    def _point_at_relay(self, flow: http.HTTPFlow, job: Job) -> None:
+    def _point_at_redelivery(
+        self, flow: http.HTTPFlow, delivery: asked.Delivery, match: registry.Match, body: bytes
+    ) -> None:
+        request = replace(_upstream_request(flow), body=body)
+        wanted = Intercepted(delivery, request, match, lambda match: flows.account(flow, match, match.facts.model))
+        job = _gateway_job(flow, wanted)
+        self._point_at_gateway(flow, job) if delivery == "websocket" else self._point_at_relay(flow, job)
+
+    def _point_at_relay(self, flow: http.HTTPFlow, job: Job | GatewayJob) -> None:
         self._redirect(flow, job, http.Headers(host="midstream"))
         flow.request.raw_content = b""
         flow.request.headers["content-length"] = "0"
@@ -190,7 +191,7 @@ class RelayStreams:
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         if self._relay is not None and data.server.address == self._relay.address and data.client.alpn == b"h2":
-            data.server.address = _Fresh(self._relay.address)
+            data.server.address = connect.Fresh(self._relay.address)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         original = self._originals.pop(flow.id, None)
@@ -245,10 +246,11 @@ def _config_file(path: str) -> config_file.ConfigFile | None:
         raise exceptions.OptionsError(f"midstream_config: {error}") from error
 
 
-def _gateway_job(flow: http.HTTPFlow) -> GatewayJob:
+def _gateway_job(flow: http.HTTPFlow, intercepted: Intercepted | None = None) -> GatewayJob:
     """What the gateway cannot see of a request itself. A credential in the query goes there and nowhere else."""
-    request, peer = flow.request, flow.client_conn.peername
-    request.path, token = asked.split_secrets(request.path)
+    request, peer, token = flow.request, flow.client_conn.peername, ""
+    if intercepted is None:
+        request.path, token = asked.split_secrets(request.path)
     modes = [flow.client_conn.proxy_mode, *map(mode_specs.ProxyMode.parse, ctx.options.mode)]
     return GatewayJob(
         peer=peer[0] if peer else "",
@@ -257,6 +259,7 @@ def _gateway_job(flow: http.HTTPFlow) -> GatewayJob:
         held=held.gauge(_handler(flow.client_conn), flow),
         proxy=next(filter(None, map(_upstream_proxy, modes)), ""),
         proxy_auth=ctx.options.upstream_auth or "",
+        intercepted=intercepted,
     )
 
 

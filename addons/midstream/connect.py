@@ -48,3 +48,16 @@ def redirect(specs: Iterable[ConnectSpec], host: str, port: int) -> tuple[str, i
     if (host, port) in OURS:
         return None
     return next((target for spec in specs if (target := spec.redirect(host, port)) is not None), None)
+
+
+class Fresh(tuple[str, int]):
+    """An address equal to no other: mitmproxy allows 5 connections per client to one address, which would stall the sixth
+    stream of an HTTP/2 client (`ConnectionHandler.max_conns`)."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)

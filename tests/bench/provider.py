@@ -36,7 +36,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 TOKEN = _event(delta={"content": " token"}, finish_reason=None)
-BEFORE, _, AFTER = _event(delta={"content": f" token {0:019}"}, finish_reason=None).partition(b"%019d" % 0)
+BEFORE, _, AFTER = _event(delta={"content": " token " + "9" * 19}, finish_reason=None).partition(b"9" * 19)
 TAIL = _event(delta={}, finish_reason="stop") + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 BATCH = 64
 """Chunks per write when flooding: the network's own batching, so that the provider is never what is measured."""

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from midstream.cli import demo, demo_app
+from midstream.cli.output import ID_SHOWN
 from midstream.locate import recordings_path
 from midstream.recording import read
 
@@ -62,7 +63,7 @@ def test_the_demo_shows_every_stream_and_leaves_its_row(tmp_path: Path) -> None:
         ("openai_chat", "complete", 48),
     ]
     for row in rows:
-        assert row[0] in done.stdout
+        assert row[0][:ID_SHOWN] in done.stdout
 
 
 def test_a_stream_that_does_not_arrive_whole_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
@@ -83,3 +84,17 @@ def test_a_moment_as_a_time_is_converted_to_utc() -> None:
 def test_a_moment_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         Moment().convert(text, None, None)
+
+
+@pytest.mark.parametrize("command", [("run",), ("exec", "--", "true"), ("demo",)])
+def test_a_folder_is_no_database_and_nothing_is_started(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = cli(command[0], "--db", str(tmp_path), *command[1:])
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {tmp_path} is a folder, not the path of a database\n"
+    assert done.stdout == ""
+
+
+def test_an_option_that_exec_does_not_have_is_no_program(cli: Cli) -> None:
+    done = cli("exec", "--nonsense", "--", "true")
+    assert done.returncode == 2
+    assert "No such option" in done.stderr

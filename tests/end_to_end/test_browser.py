@@ -1,16 +1,19 @@
-"""A real Chromium against the gateway, over HTTP/1.1 and, with TLS, HTTP/2: what pages of allowed origins can do, and of others not."""
+"""A real Chromium against the gateway, over HTTP/1.1 and, with TLS, HTTP/2: what pages can do, and what only those of allowed
+origins can."""
 
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_chats import TEXT, WHOLE, WORDS, Steps, answering
-from end_to_end.harness import Authority, Provider, Proxy, running
+from end_to_end.harness import DEADLINE, Authority, Provider, Proxy, running
 from end_to_end.web_clients import KEYS, TOKEN, Chromium, Page, Pages, issue_client, need, page, wire_to
 
 ALLOWED = """
@@ -21,7 +24,7 @@ allowed_origins = ["http://localhost:*", "http://allowed.example:*"]
 
 @pytest.fixture(scope="module")
 def proxy(
-    authority: Authority, provider: Provider, confdir: Any, tmp_path_factory: pytest.TempPathFactory
+    authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     need("chromium")
     folder = tmp_path_factory.mktemp("gateway")
@@ -58,9 +61,14 @@ def steps(provider: Provider) -> Steps:
 SCHEMES = ("http", "https")
 
 
-def content(report: Any) -> str:
-    text: str = json.loads(report["data"])["choices"][0]["delta"]["content"]
-    return text
+def test_with_tls_browsers_get_http2(proxy: Proxy, port: int) -> None:
+    context = proxy.client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])  # what Chromium offers
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        assert secure.selected_alpn_protocol() == "h2"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -92,9 +100,9 @@ def test_an_eventsource_reconnects_and_stops(
         wire_to(provider, port) as wire,
         page(chromium, pages, "eventsource", f"{scheme}://127.0.0.1:{wire.port}/v1/chat/stream") as seen,
     ):
-        events = []
+        events: list[Any] = []
         for last in (3, 5):
-            steps.go(last + 1 - len(events))
+            steps.go(last - len(events))
             while len(events) < last:
                 events.append(seen.next())
             wire.cut()
@@ -120,7 +128,7 @@ def test_an_eventsource_cut_inside_an_event(
         wire_to(provider, port, limit) as wire,
         page(chromium, pages, "eventsource", f"http://127.0.0.1:{wire.port}/v1/chat/stream") as seen,
     ):
-        events = []
+        events: list[Any] = []
         while (report := seen.next()) != {"error": 2}:
             events.append(report)
         assert wire.cuts == 1
@@ -192,7 +200,7 @@ def test_a_websocket_resumes_and_is_used_again(
         wire_to(provider, port) as wire,
         page(chromium, pages, "websocket", f"{scheme}://127.0.0.1:{wire.port}/v1/chat/stream") as seen,
     ):
-        steps.go(4)
+        steps.go(3)
         items = [json.loads(seen.next()["data"]) for _ in range(3)]
         wire.cut()
         assert seen.next() == {"closed": 1006}

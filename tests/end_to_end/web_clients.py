@@ -124,14 +124,21 @@ def need(*programs: str) -> None:
 
 
 def install_clients(folder: Path) -> Path:
-    """Copy the clients to a folder of their own and install what they need there. Skips where there is no npm."""
+    """Copy the clients to a folder of their own and install what they need there. Skips where there is no npm, or an old Node."""
     need("node", "npm")
+    if node_major() < 20:
+        pytest.skip("eventsource 4 needs Node 20")
     copy = folder / "clients"
     shutil.copytree(CLIENTS, copy)
     command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return copy
+
+
+def node_major() -> int:
+    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True, timeout=DEADLINE).stdout
+    return int(told.removeprefix("v").partition(".")[0])
 
 
 def issue_client(url: str, token: str = TOKEN) -> str:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midstream.relay import asked
+from midstream.relay.target import BY_NAME
 
 
 @pytest.mark.parametrize(
@@ -167,3 +168,38 @@ def test_only_a_body_known_to_be_short_is_short() -> None:
     ):
         assert not asked.is_short(headers, 10, may_be_empty=True)
     assert not asked.is_short({}, 10, may_be_empty=False)
+
+
+@pytest.mark.parametrize(
+    ("accept", "delivery"),
+    [
+        ("application/x-ndjson", "ndjson"),
+        ("Application/JSONL; q=0.9", "ndjson"),
+        ("text/plain", "text"),
+        ("text/plain, application/x-ndjson", "text"),
+        ("application/x-ndjson, */*;q=0.1", "ndjson"),
+        ("application/json;q=0.5, text/plain", "text"),
+        ("", None),
+        ("*/*", None),
+        ("text/event-stream", None),
+        ("application/json", None),
+        ("text/*", None),
+        ("application/json, text/plain, */*", None),  # axios
+        ("text/plain, application/json, application/*+json, */*", None),  # Spring
+        ("text/plain;q=0", None),
+        ("text/plain;q=0.5, application/json", None),
+        (",;q=,", None),
+    ],
+)
+def test_another_delivery_than_the_providers_must_be_preferred_to_all(accept: str, delivery: str | None) -> None:
+    assert asked.other_delivery_of(BY_NAME["openai_chat"], accept) == delivery
+
+
+def test_json_lines_are_ollamas_own_form() -> None:
+    assert asked.other_delivery_of(BY_NAME["ollama"], "application/x-ndjson") is None
+    assert asked.other_delivery_of(BY_NAME["ollama"], "text/plain") == "text"
+    assert asked.other_delivery_of(BY_NAME["ollama"], "", "websocket") == "websocket"
+
+
+def test_what_cannot_be_read_is_delivered_as_it_is() -> None:
+    assert asked.other_delivery_of(BY_NAME["bedrock_converse"], "text/plain") is None

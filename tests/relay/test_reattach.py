@@ -98,9 +98,12 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.stopping = False
+        self.open_rows: list[StreamRecord] = []
         self.rows: list[StreamRecord] = []
 
-    def open(self, account: Account) -> None: ...
+    def open(self, account: Account) -> None:
+        self.open_rows.append(account.observation.record)
+
     def first_content(self, account: Account) -> None: ...
     def spill(self, account: Account) -> None: ...
     def close(self, account: Account) -> None:
@@ -187,7 +190,11 @@ def test_the_oldest_make_room_when_too_many_wait(monkeypatch: pytest.MonkeyPatch
     run(work())
 
 
-def test_a_retry_is_attached_to_one_whose_client_is_gone_not_to_one_that_somebody_reads() -> None:
+def test_a_retry_is_attached_to_one_whose_client_is_gone_not_to_one_that_somebody_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reattach, "NOTICE", 0.0)
+
     async def work() -> None:
         setting = Setting()
         first = setting.deliver(ask())
@@ -197,7 +204,7 @@ def test_a_retry_is_attached_to_one_whose_client_is_gone_not_to_one_that_somebod
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
         third = setting.deliver(ask(RETRY))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # its task begins
         assert setting.open_count == 2
         await setting.reattach.stop()
         await asyncio.gather(first, third, return_exceptions=True)
@@ -205,6 +212,26 @@ def test_a_retry_is_attached_to_one_whose_client_is_gone_not_to_one_that_somebod
             (0, "client_gone"),
             (1, "client_gone"),
         ]
+
+    run(work())
+
+
+def test_a_retry_that_overtakes_the_news_of_the_cut_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reattach, "NOTICE", 1000.0)
+
+    async def work() -> None:
+        setting = Setting()
+        first = setting.deliver(ask())
+        await setting.opened.acquire()
+        again = setting.deliver(ask(RETRY))
+        await asyncio.sleep(0)  # its task begins
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        while not any(row.resumes for row in setting.ledger.open_rows):  # noqa: ASYNC110 - spun, not slept
+            await asyncio.sleep(0)
+        assert setting.open_count == 1
+        await setting.reattach.stop()
+        await asyncio.gather(again, return_exceptions=True)
 
     run(work())
 

@@ -21,7 +21,7 @@ import click
 
 from midstream.cli.environment import Route, child_environment, upstream_of
 from midstream.cli.output import clean, console, print_table
-from midstream.cli.paths import LOOPBACK, tilde
+from midstream.cli.paths import LOOPBACK, refuse_folder, tilde
 from midstream.cli.reading import reading, utc_stamp
 from midstream.cli.streams import COLUMNS
 from midstream.locate import addon_path, recordings_path
@@ -83,13 +83,21 @@ def demo(live: bool, speed: float, db: str) -> None:
     """
     _need_sdks()
     calls = _live_calls() if live else [_recorded_call(recording) for recording in _recordings()]
-    database = Path(db).expanduser().absolute()
+    database = _database(db)
     started = utc_stamp(datetime.now(UTC))
     with tempfile.TemporaryDirectory(prefix="midstream-demo-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         stage = _live_stage(folder) if live else stack.enter_context(_replaying(folder, speed))
         _run(folder, stage, database, calls)
     _conclude(calls, database, started)
+
+
+def _database(db: str) -> Path:
+    try:
+        refuse_folder(db)
+    except OSError as e:
+        raise click.ClickException(str(e)) from e
+    return Path(db).expanduser().absolute()
 
 
 def _need_sdks() -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 import click
 
 from midstream.cli.environment import JAVA_PASSWORD, Route, child_environment, is_local, upstream_of, variable
-from midstream.cli.paths import DEFAULT_CONFDIR, DEFAULT_DB, DEFAULT_PORT, LOOPBACK, addon_files, state_folder, tilde
+from midstream.cli.paths import (
+    DEFAULT_CONFDIR,
+    DEFAULT_DB,
+    DEFAULT_PORT,
+    LOOPBACK,
+    addon_files,
+    refuse_folder,
+    state_folder,
+    tilde,
+)
 
 PROXY_LOG = "exec-proxy.log"
 
@@ -41,7 +50,7 @@ class _Wishes:
         return bool(self.db or self.settings)
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -78,6 +87,7 @@ def exec_command(command: tuple[str, ...], confdir: str, **options: object) -> N
 
     wishes = _Wishes(confdir=Path(confdir).expanduser(), **options)  # type: ignore[arg-type]  # click has checked them
     try:
+        refuse_folder(wishes.db or DEFAULT_DB)
         with forwarding() as signals, _proxy(wishes) as route:
             environment = child_environment(os.environ, route)
             _warn(command, environment)

@@ -41,6 +41,12 @@ def state_folder(db: str | None = None) -> Path:
     return Path(db or DEFAULT_DB).expanduser().parent
 
 
+def refuse_folder(db: str) -> None:
+    """Say so at once: mitmdump would say it in the middle of a traceback. Raises IsADirectoryError."""
+    if Path(db).expanduser().is_dir():
+        raise IsADirectoryError(f"{db} is a folder, not the path of a database")
+
+
 def launcher(tool: str) -> list[str]:
     """The command that starts this environment's own mitmdump or mitmweb.
 

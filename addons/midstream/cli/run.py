@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from midstream.cli.environment import Upstream
-from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, state_folder, tilde
+from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, state_folder, tilde
 from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
 
 
@@ -35,6 +35,7 @@ def run(web: bool, db: str | None, options: tuple[str, ...]) -> None:
     port = settings.port or DEFAULT_PORT
     upstream = upstream_for(settings, os.environ, port)
     try:
+        refuse_folder(db or settings.db)
         added = _arguments(settings, db, upstream)
     except OSError as error:
         raise click.ClickException(str(error)) from error

@@ -227,6 +227,9 @@ FINISH_REASONS = {
     "refusal": "content_filter",
 }
 
+PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+"""As Anthropic's API itself sends it: "there may be any number of ping events dispersed throughout" (Streaming Messages)."""
+
 ANTHROPIC_MESSAGES = Dialect(
     name="anthropic_messages",
     paths=PATHS,
@@ -236,6 +239,7 @@ ANTHROPIC_MESSAGES = Dialect(
     read_answer=read_answer,
     prompt=prompt,
     finish_reasons=FINISH_REASONS,
+    keepalive=PING,
     read_conversation=read_conversation,
     write_request=write_request,
     encoder=MessagesEncoder,
@@ -252,5 +256,6 @@ ANTHROPIC_COMPLETE = Dialect(
     read_answer=read_answer,
     prompt=prompt,
     finish_reasons=FINISH_REASONS,
+    keepalive=PING,
 )
 """The API before Messages: one completion of a prompt, without usage."""

@@ -96,6 +96,10 @@ class Encoder(Protocol):
         ...
 
 
+SSE_COMMENT = b": keepalive\n\n"
+"""Every SSE client ignores a line that begins with a colon (WHATWG HTML, 9.2.6)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One provider API.
@@ -117,6 +121,7 @@ class Dialect:
     encoder: a new encoder for one streamed answer to a client of this dialect.
     write_answer: the events of a whole answer → its JSON.
     write_error: a failure → the JSON body of an HTTP error, as this dialect's SDK reads it.
+    keepalive: what a client gets between two frames of an SSE body in a long silence; b"" where there is no form for it.
     object_lines: a body that begins with `{` is JSON lines, each for the decoder (Ollama), not one whole answer.
     """
 
@@ -132,6 +137,7 @@ class Dialect:
     template_tokens: Callable[[Json], int | None] = _unknown_template
     read_error: Callable[[int, Any], Failure] = read_error
     finish_reasons: Mapping[str, str] = field(default_factory=dict)
+    keepalive: bytes = SSE_COMMENT
     object_lines: bool = False
     read_conversation: Callable[[str, Json], Conversation] | None = None
     write_request: Callable[[Conversation], Written] | None = None

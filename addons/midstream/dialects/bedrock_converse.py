@@ -244,5 +244,6 @@ BEDROCK_CONVERSE = Dialect(
     read_answer=read_answer,
     prompt=prompt,
     read_error=read_error,
+    keepalive=b"",
     finish_reasons=FINISH_REASONS,
 )

@@ -125,6 +125,7 @@ BEDROCK_INVOKE = Dialect(
     read_answer=read_answer,
     prompt=prompt,
     read_error=read_error,
+    keepalive=b"",
     finish_reasons={
         **COHERE_REASONS,
         **OPENAI_REASONS,

@@ -157,6 +157,7 @@ OLLAMA = Dialect(
     read_answer=read_answer,
     prompt=prompt,
     finish_reasons={"stop": "stop", "length": "length"},
+    keepalive=b"",
     object_lines=True,
     read_conversation=read_conversation,
     write_request=write_request,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote_plus
 
+from midstream.dialects.base import Dialect
 from midstream.wire.json_text import Json, parse_json
 
 type Delivery = Literal["sse", "websocket", "ndjson", "text"]
@@ -30,7 +31,7 @@ _OFFERED: Mapping[str, Delivery] = {
     "text/*": "sse",
     "application/*": "ndjson",
 }
-_OTHER: Mapping[str, Literal["ndjson", "text"]] = {
+_OTHER: Mapping[str, Delivery] = {
     "application/x-ndjson": "ndjson",
     "application/jsonl": "ndjson",
     "text/plain": "text",
@@ -71,20 +72,26 @@ def delivery_of(accept: str, upgrade: str = "") -> Delivery:
     return chosen
 
 
-def other_delivery_of(accept: str, *, native_lines: bool) -> Literal["ndjson", "text"] | None:
+def other_delivery_of(dialect: Dialect, accept: str, upgrade: str = "") -> Delivery | None:
     """The delivery that a request to a provider asks for instead of the provider's own; None for that one.
 
     It must be preferred to all else that is named: axios sends `application/json, text/plain, */*` with whatever it asks.
-    native_lines: the provider itself answers in JSON lines (Ollama, whose clients do send `application/x-ndjson`).
     """
-    wanted: Literal["ndjson", "text"] | None = None
+    if dialect.read_conversation is None:
+        return None
+    if upgrade:
+        return "websocket"
+    wanted: Delivery | None = None
     best = 0.0
     for item in accept.split(","):
         media, _, parameters = item.partition(";")
         offered, quality = _OTHER.get(media.strip().lower()), _quality(parameters)
-        if quality > best or (quality == best and wanted != offered):
-            wanted, best = offered if quality > best else None, quality
-    return None if wanted == "ndjson" and native_lines else wanted
+        if quality > best:
+            wanted, best = offered, quality
+        elif quality == best and offered is None:
+            wanted = None
+    # Ollama answers in JSON lines of its own, and its clients send `application/x-ndjson` for them
+    return None if wanted == "ndjson" and dialect.object_lines else wanted
 
 
 def _quality(parameters: str) -> float:

@@ -44,7 +44,7 @@ class Job:
         return self.account.observation.record.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Intercepted:
     """A provider's request whose answer the client wants as the gateway delivers it.
 
@@ -63,8 +63,8 @@ class GatewayJob:
 
     peer: the client's IP address. authority: how the gateway was addressed, as the Host header had it.
     token: the credential of the query, which nothing else shall see; the gateway takes it away. proxy, proxy_auth: see
-    UpstreamRequest. intercepted: it was sent to a provider, not to the gateway. native: set by the gateway where a provider answers directly; more_headers are added to that answer.
-    stream: the id of the row, for the flow.
+    UpstreamRequest. intercepted: it was sent to a provider, not to the gateway. native: set by the gateway where a provider
+    answers directly; more_headers are added to that answer. stream: the id of the row, for the flow.
     """
 
     peer: str

@@ -142,7 +142,7 @@ class Follower:
         self._stream = stream
         self._job = job
         self._reader: Reader = stream.log.reader()
-        self._may_comment = False
+        self._keepalive = b""
         self._between_frames = True
 
     async def run(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -152,9 +152,7 @@ class Follower:
         if stream.response is None:
             return native.refusal(self._job, stream.error or UpstreamError("internal_error", "midstream failed"))
         out = await native.begin(self._job, stream.response, request)
-        self._may_comment = "text/event-stream" in stream.response.header("content-type") and not (
-            stream.response.header("content-encoding") or stream.response.header("content-length")
-        )
+        self._keepalive = native.keepalive_of(self._job.match.dialect, stream.response)
         whole = await self._deliver(out)
         if whole:
             stream.settle("complete")
@@ -179,14 +177,14 @@ class Follower:
         return self._stream.error is None
 
     async def _take(self, out: web.StreamResponse) -> list[Entry]:
-        """What there is to send; a comment goes out after each KEEPALIVE of silence between two frames."""
+        """What there is to send; a keepalive goes out after each KEEPALIVE of silence between two frames."""
         while True:
             try:
-                async with asyncio.timeout(native.KEEPALIVE if self._may_comment else None):
+                async with asyncio.timeout(native.KEEPALIVE if self._keepalive else None):
                     return await self._reader.take()
             except TimeoutError:
                 if self._between_frames:
-                    await out.write(native.COMMENT)
+                    await out.write(self._keepalive)
 
     async def _catch_up(self) -> None:
         while self._job.held() > native.HELD_LIMIT // 2:  # noqa: ASYNC110 - mitmproxy has no event for it

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from aiohttp import web
 
 from midstream.dialects.answer import AnswerDecoder
+from midstream.dialects.base import SSE_COMMENT, Dialect
 from midstream.ledger import SPILL, Account, Ledger
 from midstream.observation import Outcome
 from midstream.relay.job import Head, Job
@@ -21,12 +23,12 @@ HELD_POLL = 0.02
 """Seconds between looks at whether a slow HTTP/2 client has caught up: mitmproxy has no event for it."""
 
 KEEPALIVE = 15.0
-"""Seconds of silence after which an SSE client gets a comment, so that nothing on the way takes its connection for dead."""
+"""Seconds of silence after which a client gets a sign of life, so that nothing on the way takes its connection for dead."""
 
 READ_TIMEOUT = 300.0
 """Seconds after which a client that reads nothing, while there is something to read, is dropped."""
 
-COMMENT = b": keepalive\n\n"
+COMMENT = SSE_COMMENT
 
 
 async def deliver(job: Job, request: web.BaseRequest, upstream: Upstream, ledger: Ledger) -> web.StreamResponse:
@@ -64,18 +66,17 @@ class _Delivery:
             content_type=response.header("content-type"),
             content_encoding=response.header("content-encoding"),
         )
-        self._may_comment = "text/event-stream" in response.header("content-type") and not response.header(
-            "content-encoding"
-        )
+        self._keepalive = keepalive_of(job.match.dialect, response)
         self._between_frames = True
 
     async def run(self, request: web.BaseRequest) -> web.StreamResponse:
         """Deliver to the end. A provider that breaks off takes the client's connection with it: never a clean end."""
         out = await begin(self._job, self._response, request)
-        keeper = asyncio.create_task(self._keep_alive(out)) if self._may_comment else None
+        keeper = asyncio.create_task(self._keep_alive(out)) if self._keepalive else None
         try:
             async for piece in self._response.pieces():
                 await self._pass_on(out, piece)
+            self._between_frames = False
             self._end("complete")
             await out.write_eof()
         except UpstreamError as error:
@@ -98,6 +99,7 @@ class _Delivery:
     async def _pass_on(self, out: web.StreamResponse, piece: bytes) -> None:
         """Send first, then read: parsing must not delay a token."""
         now = time.monotonic()
+        self._between_frames = piece.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))  # first: the write may wait for long
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 await out.write(piece)
@@ -110,7 +112,6 @@ class _Delivery:
             if waited > 0.001:
                 self._observation.record.paused_ms += waited * 1000
         self._observation.record.bytes += len(piece)
-        self._between_frames = piece.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
         self._observe(piece, now)
 
     def _observe(self, piece: bytes, now: float) -> None:
@@ -124,16 +125,23 @@ class _Delivery:
             await asyncio.sleep(HELD_POLL)
 
     async def _keep_alive(self, out: web.StreamResponse) -> None:
-        """After each KEEPALIVE of silence between two frames, send a comment (WHATWG: an SSE client ignores it)."""
-        while True:
-            seen = self._observation.record.bytes
-            await asyncio.sleep(KEEPALIVE)
-            if self._between_frames and self._observation.record.bytes == seen:
-                await out.write(COMMENT)
+        """After each KEEPALIVE of silence between two frames, send what the client's SDK takes for nothing."""
+        with contextlib.suppress(ConnectionResetError):  # the delivery itself learns that the client has left
+            while True:
+                seen = self._observation.record.bytes
+                await asyncio.sleep(KEEPALIVE)
+                if self._between_frames and self._observation.record.bytes == seen:
+                    await out.write(self._keepalive)
 
     def _end(self, outcome: Outcome, error_type: str = "", error: str = "") -> None:
         self._observation.feed(self._decoder.close(), time.monotonic())
         _settle(self._job.account, self._ledger, outcome, error_type, error)
+
+
+def keepalive_of(dialect: Dialect, response: UpstreamResponse) -> bytes:
+    """What may be sent between two frames of this response; b"" if nothing: into no encoded body, nor one of a known length."""
+    fixed = response.header("content-encoding") or response.header("content-length")
+    return dialect.keepalive if "text/event-stream" in response.header("content-type") and not fixed else b""
 
 
 async def begin(job: Job, response: UpstreamResponse, request: web.BaseRequest) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -34,7 +33,11 @@ def streaming(request: UpstreamRequest, dialect: Dialect) -> UpstreamRequest:
     What the dialect cannot read goes out as it is: its provider says what is wrong with it.
     """
     url, body = _streamed(request.url, request.body, dialect)
-    kept = [(k, v) for k, v in request.headers if (low := k.lower()) not in _LEFT_OUT and not low.startswith(_LEFT_OUT_START)]
+    kept = [
+        (k, v)
+        for k, v in request.headers
+        if (low := k.lower()) not in _LEFT_OUT and not low.startswith(_LEFT_OUT_START)
+    ]
     return replace(request, method="POST", url=url, headers=[*kept, *_ADDED], body=body)
 
 
@@ -54,7 +57,7 @@ def _streamed(url: str, body: bytes, dialect: Dialect) -> tuple[str, bytes]:
 
 def _with_path(url: str, before: str, after: str) -> str:
     """The URL, where a dialect says in its path whether the answer streams (Gemini), with the path's end changed alike."""
-    same = len(os.path.commonprefix([before, after]))
+    same = next((i for i, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), 0)
     path, _, query = url.partition("?")
     if before == after or not path.endswith(before[same:]):
         return url

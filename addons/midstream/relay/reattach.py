@@ -4,6 +4,7 @@ request is given that stream from its first byte, instead of one more that is bi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -20,6 +21,10 @@ from midstream.relay.upstream import Upstream, UpstreamError, UpstreamRequest
 LIMIT = 256
 """Streams at once whose clients are gone; the oldest go first. With the default window they hold 64 MiB of memory at most."""
 
+NOTICE = 0.25
+"""Seconds that a retry waits for mitmproxy to notice that the first try's client is gone: an HTTP/2 client's reset and its retry
+may arrive in one piece, and the news of the reset takes longer. SDKs wait for as long or longer before they retry."""
+
 
 class Reattach:
     """The streams that can be reattached to. One event loop; `config` gives the configuration in force."""
@@ -30,6 +35,7 @@ class Reattach:
         self._ledger = ledger
         self._streams: dict[bytes, list[KeptStream]] = {}
         self._detached: dict[KeptStream, asyncio.TimerHandle] = {}
+        self._changed = asyncio.Event()
 
     def wants(self, job: Job) -> bool:
         """Whether this request is one whose retry can be attached: a streaming one, where the configuration says so."""
@@ -37,7 +43,7 @@ class Reattach:
 
     async def deliver(self, job: Job, request: web.BaseRequest) -> web.StreamResponse:
         """Answer from the stream that this request is a retry of, else from a new one."""
-        stream = self._find(job.request) or self._start(job)
+        stream = await self._find(job.request) or self._start(job)
         follower = Follower(stream, job)
         job.account = stream.account
         try:
@@ -55,19 +61,27 @@ class Reattach:
                 self._drop(stream)
         await asyncio.gather(*(stream.task for stream in streams if stream.task is not None), return_exceptions=True)
 
-    def _find(self, request: UpstreamRequest) -> KeptStream | None:
-        """The stream that a retry belongs to. Without an Idempotency-Key only one whose client is gone: somebody who asks the
-        same thing twice at once wants two answers."""
+    async def _find(self, request: UpstreamRequest) -> KeptStream | None:
+        """The stream that a retry belongs to; None if it is to be asked anew."""
         if not self._streams or not is_retry(request):
             return None
-        fitting = [stream for stream in self._streams.get(identity(request), ()) if stream.of_use]
-        if not has_idempotency_key(request):
-            fitting = [stream for stream in fitting if stream in self._detached]
-        if not fitting:
-            return None
-        self._stop_timer(fitting[0])
-        fitting[0].account.observation.record.resumes += 1
-        return fitting[0]
+        key, named = identity(request), has_idempotency_key(request)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTICE):
+                while self._of_use(key) and self._fitting(key, named) is None:
+                    await self._changed.wait()
+        stream = self._fitting(key, named)
+        if stream is not None:
+            self._stop_timer(stream)
+            stream.account.observation.record.resumes += 1
+        return stream
+
+    def _of_use(self, key: bytes) -> list[KeptStream]:
+        return [stream for stream in self._streams.get(key, ()) if stream.of_use]
+
+    def _fitting(self, key: bytes, named: bool) -> KeptStream | None:
+        """Without an Idempotency-Key only one whose client is gone: who asks the same thing twice at once wants two answers."""
+        return next((stream for stream in self._of_use(key) if named or stream in self._detached), None)
 
     def _start(self, job: Job) -> KeptStream:
         settings = self._config().streams
@@ -98,6 +112,7 @@ class Reattach:
             self._drop(next(iter(self._detached)))
         wait = self._config().streams.reattach
         self._detached[stream] = asyncio.get_running_loop().call_later(wait, self._drop, stream)
+        self._wake()
 
     def _over(self, stream: KeptStream, _: asyncio.Task[None]) -> None:
         stream.over()
@@ -120,6 +135,7 @@ class Reattach:
             group.remove(stream)
         if not group:
             self._streams.pop(stream.key, None)
+        self._wake()
         if stream.running and stream.task is not None:
             stream.task.cancel()
         elif not stream.log.readers:
@@ -129,3 +145,7 @@ class Reattach:
         timer = self._detached.pop(stream, None)
         if timer is not None:
             timer.cancel()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
