@@ -199,7 +199,7 @@ class RelayStreams:
             return
         self._restore(flow, original)
         flow.metadata[flows.STREAM] = original.job.stream
-        flow.response.stream = flow.response.status_code != 101
+        flow.response.stream = flow.response.stream or flow.response.status_code != 101
         head = original.job.head
         if head is not None:
             framing = {k: v for k in ("transfer-encoding",) if (v := flow.response.headers.get(k))}

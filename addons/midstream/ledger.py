@@ -111,25 +111,21 @@ class Ledger:
     def _count(self, account: Account) -> None:
         """Fill in what the provider did not report: output from the whole text, input from the request."""
         record, observation = account.observation.record, account.observation
-        usage = observation.usage
         exact = observation.plain_text
-        counted = False
         if record.output_tokens is None and record.chunks:
             self._add(account, observation.take_text())
             assert account.counter is not None  # noqa: S101 - _add has just made it
             record.output_tokens = account.counter.count()
             exact = exact and account.counter.exact
-            counted = True
+            record.usage_source = "tiktoken" if exact else "estimate"
+        observation.rate()
         if record.input_tokens is None and (record.chunks or record.outcome == "complete"):
             texts, template = account.prompt()
             if texts:
                 text_tokens, exact_texts = tokens.count_prompt(_model(record), texts)
                 record.input_tokens = text_tokens + (template or 0)
                 exact = exact and exact_texts and template is not None
-                counted = True
-        if counted and usage is None:
-            record.usage_source = "tiktoken" if exact else "estimate"
-        observation.rate()
+                record.usage_source = "tiktoken" if exact else "estimate"
 
 
 def _model(record: StreamRecord) -> str:

@@ -135,7 +135,7 @@ def providing() -> Iterator[Provider]:
 def body(query: str = "") -> bytes:
     """A chat. The query can stand in the model's name, for requests whose URL the gateway makes."""
     model = f"gpt-4o-mini?{query}" if query else "gpt-4o-mini"
-    return json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    return json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
 
 
 def request(query: str, port: int, origin: str = "") -> bytes:

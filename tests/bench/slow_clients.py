@@ -76,7 +76,8 @@ async def websocket(target: Target) -> Client:
     if b" 101 " not in head.partition(b"\r\n")[0]:
         raise SystemExit(f"the gateway refused a WebSocket: {head!r}")
     message = body(target.query)
-    writer.write(b"\x81\xfe%b\0\0\0\0%b" % (len(message).to_bytes(2), message))
+    assert len(message) < 126  # longer ones are framed otherwise
+    writer.write(b"\x81%c\0\0\0\0%b" % (0x80 | len(message), message))
     return _Plain(reader, writer)
 
 

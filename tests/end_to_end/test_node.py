@@ -92,8 +92,8 @@ def test_the_issues_client_survives_cuts(clients: Path, proxy: Proxy, provider: 
 
 @pytest.mark.parametrize("package", ["eventsource2", "eventsource4"])
 def test_a_cut_at_any_byte_loses_nothing(clients: Path, proxy: Proxy, provider: Provider, package: str) -> None:
-    """In the second event, the first that has text, into the third. eventsource 2 cannot be helped where a cut leaves it with an event's id and
-    without the empty line behind it."""
+    """In the second event, the first that has text, and into the third. eventsource 2 cannot be helped where a cut leaves it with
+    an event's id and without the empty line behind it."""
     provider.handler = answering(*WHOLE)
     path = start_chat(proxy)
     answer = _raw(proxy, path)

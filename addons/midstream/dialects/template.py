@@ -57,9 +57,11 @@ class TextTemplate:
         self._tries -= 1
         prefix, said, suffix = data.partition(dump_json(event.text).encode())
         probe = Text(_PROBE, event.choice, event.block)
-        if not said or not suffix or [e for e in parse(prefix + dump_json(_PROBE).encode() + suffix) if isinstance(e, Text)] != [
-            probe
-        ]:
+        if (
+            not said
+            or not suffix
+            or [e for e in parse(prefix + dump_json(_PROBE).encode() + suffix) if isinstance(e, Text)] != [probe]
+        ):
             return
         self._prefix, self._suffix = prefix + b'"', b'"' + suffix
         self._choice, self._block = event.choice, event.block

@@ -14,7 +14,7 @@ from midstream.relay.refusal import Refusal
 from midstream.relay.upstream import HOP_BY_HOP, Headers, UpstreamRequest
 from midstream.wire.json_text import dump_json
 
-BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
+BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in reversed(DIALECTS)}
 
 _CREDENTIALS: Mapping[str, str] = {"anthropic_messages": "x-api-key", "gemini": "x-goog-api-key"}
 """Where a dialect's API wants its key, if not in `Authorization: Bearer`."""

@@ -146,13 +146,13 @@ class Upstream:
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             )
         except aiohttp.ClientSSLError as error:
-            raise UpstreamError("tls_error", str(error)) from error
+            raise UpstreamError("tls_error", _reason(error, url)) from error
         except aiohttp.ClientConnectorDNSError as error:
-            raise UpstreamError("dns_error", str(error)) from error
+            raise UpstreamError("dns_error", _reason(error, url)) from error
         except TimeoutError as error:
             raise UpstreamError("connect_timeout", f"no connection to {url.host} within {connect} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamError("connection_error", str(error) or type(error).__name__) from error
+            raise UpstreamError("connection_error", _reason(error, url)) from error
         return UpstreamResponse(response)
 
     def _address(self, url: yarl.URL) -> yarl.URL:
@@ -169,6 +169,15 @@ class Upstream:
     async def close(self) -> None:
         await self._session.close()
         await asyncio.sleep(0)  # lets the transports' own close callbacks run
+
+
+def _reason(error: Exception, url: yarl.URL) -> str:
+    """What went wrong, without aiohttp's own words: they name Python objects by their addresses."""
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    words = (
+        getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    )
+    return f"{url.host}: {words}"
 
 
 def _request_headers(headers: Headers) -> CIMultiDict[str]:
