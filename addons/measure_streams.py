@@ -14,7 +14,7 @@ import time
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
-from midstream import flows, store, taps
+from midstream import flows, taps
 from midstream import ledger as ledgers
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
@@ -150,7 +150,7 @@ class MeasureStreams:
                 raise exceptions.OptionsError(str(error)) from error
             if self._ledger is not None:
                 self._ledger.shut()
-            self._ledger = ledgers.Ledger(store.StoreWriter(path))
+            self._ledger = ledgers.Ledger.of(path)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):

@@ -18,7 +18,7 @@ from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs, server_hooks
 
-from midstream import config_file, connect, flows, held, store
+from midstream import config_file, connect, flows, held
 from midstream import ledger as ledgers
 from midstream.config import Config, ConfigError
 from midstream.dialects import registry
@@ -87,7 +87,7 @@ class RelayStreams:
             self._config = self._file.config if self._file is not None else Config.default()
         if "midstream_db" in updated and self._ledger is None:
             try:
-                self._ledger = ledgers.Ledger(store.StoreWriter(flows.db_path(ctx.options.midstream_db)))
+                self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
             except ValueError as error:
                 raise exceptions.OptionsError(str(error)) from error
 

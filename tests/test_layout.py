@@ -21,7 +21,7 @@ LAYERS = (
     ("events", "providers", "redaction"),
     ("dialects", "recording"),
     ("observation", "tokens", "prices", "config", "keys", "splice", "plan"),
-    ("queries", "rows"),
+    ("queries", "rows", "sqlite_errors"),
     ("store",),
     ("ledger",),
     ("flows", "held"),

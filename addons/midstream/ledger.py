@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from midstream import prices, tokens
 from midstream.observation import AttemptRecord, Observation, StreamRecord
@@ -31,6 +32,9 @@ def new_id() -> str:
 def utc_now() -> str:
     """Now, as rows have it: UTC ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_OPEN: dict[Path, Ledger] = {}
 
 
 def _no_prompt() -> tuple[list[str], int | None]:
@@ -59,8 +63,23 @@ class Ledger:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="midstream-count")
         self._pool.submit(_guarded, tokens.warm_up)
         self._waiting = 0
+        self._users = 0
+        self._path: Path | None = None
         self.stopping = False
         """Set when mitmdump is told to stop: streams that end now were interrupted, not left by their clients."""
+
+    @classmethod
+    def of(cls, path: Path) -> Ledger:
+        """Return the one ledger of this process for a database; `shut` it once for each time it was asked for.
+
+        Several addons record into the same file, and mitmproxy loads each as a module of its own: they meet here.
+        """
+        ledger = _OPEN.get(path)
+        if ledger is None:
+            ledger = _OPEN[path] = cls(StoreWriter(path))
+            ledger._path = path
+        ledger._users += 1
+        return ledger
 
     def open(self, account: Account) -> None:
         """A stream has begun: show it as in flight."""
@@ -88,7 +107,12 @@ class Ledger:
         self._pool.submit(_guarded, lambda: self._finish(account, attempts))
 
     def shut(self) -> None:
-        """Finish what waits and flush the store. Blocks; for the very end."""
+        """Finish what waits and flush the store, once nobody uses it any more. Blocks; for the very end."""
+        self._users -= 1
+        if self._users > 0:
+            return
+        if self._path is not None:
+            _OPEN.pop(self._path, None)
         self._pool.shutdown(wait=True)
         self._store.close()
 

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database, Migrations
 
-from midstream import processes, rows
+from midstream import processes, rows, sqlite_errors
 from midstream.batching import Batcher
 from midstream.observation import AttemptRecord, StreamRecord
 from midstream.queries import Reader
@@ -108,7 +109,7 @@ def open_reader(path: Path | str) -> Reader:
         return Reader(_connect_to_read(file))
     except sqlite3.DatabaseError as error:
         raise ValueError(
-            f"{file} cannot be read as a database of midstream: {error}. {_advice(error, file)}"
+            f"{file} cannot be read as a database of midstream: {error}. {sqlite_errors.advice(error, file)}"
         ) from error
 
 
@@ -147,7 +148,7 @@ def open_writer(path: Path) -> Database:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     conn = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
-        conn.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(conn)
         conn.execute("PRAGMA synchronous = NORMAL")
         db = Database(conn)
         if migrations.pending(db):
@@ -157,6 +158,20 @@ def open_writer(path: Path) -> Database:
         conn.close()
         raise
     return db
+
+
+def _switch_to_wal(conn: sqlite3.Connection) -> None:
+    """SQLite does not wait for a lock here, whatever the timeout: two processes that make the database at once both try."""
+    for pause in (0.02, 0.05, 0.1, 0.2, 0.4, 0.8):
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if sqlite_errors.code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            time.sleep(pause)
+        else:
+            return
+    conn.execute("PRAGMA journal_mode = WAL")
 
 
 @contextlib.contextmanager
@@ -230,7 +245,7 @@ class _Tables:
         return old if old.over and not new.over else new
 
     def explain(self, error: Exception) -> str:
-        return f"cannot write the database {self._path}: {error}. {_advice(error, self._path)}"
+        return f"cannot write the database {self._path}: {error}. {sqlite_errors.advice(error, self._path)}"
 
     def close(self) -> None:
         db, self._db = self._db, None
@@ -275,21 +290,3 @@ def _alive(row: dict[str, Any], here: str) -> bool:
     if row["host"] == here:
         return processes.is_running(row["pid"], row["process"])
     return (row["updated_at"] or "") > rows.utc(datetime.now(UTC) - FOREIGN_AGE)
-
-
-def _code(error: Exception) -> int:
-    """SQLite's primary result code; 0 if the error is not SQLite's."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _advice(error: Exception, path: Path) -> str:
-    match _code(error):
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return "Another program holds it locked: end that."
-        case sqlite3.SQLITE_FULL:
-            return "Make room on the disk, or choose another file with --set midstream_db=PATH."
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return (
-                f"It is damaged or no SQLite database: move it away (mv {path} {path}.damaged), and a new one is made."
-            )
-    return "Check that you may write to it and its folder, or choose another file with --set midstream_db=PATH."

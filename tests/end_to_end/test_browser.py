@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from end_to_end import gateway_chats as chats
+from end_to_end.chromium import Chromium, Page, Pages, page
 from end_to_end.gateway_chats import TEXT, WHOLE, WORDS, Steps, answering
 from end_to_end.harness import DEADLINE, Authority, Provider, Proxy, running
-from end_to_end.web_clients import KEYS, TOKEN, Chromium, Page, Pages, issue_client, need, page, wire_to
+from end_to_end.web_clients import KEYS, TOKEN, issue_client, need, wire_to
 
 ALLOWED = """
 [gateway]

@@ -1,0 +1,24 @@
+"""What SQLite's errors mean, and what to do about them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+
+def code(error: Exception) -> int:
+    """SQLite's primary result code; 0 if the error is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def advice(error: Exception, path: Path) -> str:
+    match code(error):
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "Another program holds it locked: end that."
+        case sqlite3.SQLITE_FULL:
+            return "Make room on the disk, or choose another file with --set midstream_db=PATH."
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return (
+                f"It is damaged or no SQLite database: move it away (mv {path} {path}.damaged), and a new one is made."
+            )
+    return "Check that you may write to it and its folder, or choose another file with --set midstream_db=PATH."
