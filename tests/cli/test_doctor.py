@@ -163,3 +163,16 @@ def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
         0,
     )
     assert (untrusting["row"], untrusting["trust"], done.returncode) == ("ok", "fail", 1)
+
+
+def test_a_configuration_is_checked_too(tmp_path: Path) -> None:
+    from midstream.cli.checks import configuration
+
+    file = tmp_path / "midstream.toml"
+    file.write_text("[streams]\ngrace = 10\n")
+    assert [check.state for check in configuration(str(file))] == ["ok"]
+    file.write_text("[streams]\ngrase = 10\n")
+    (check,) = configuration(str(file))
+    assert check.state == "fail"
+    assert "grase" in check.found
+    assert "line 2" in check.found or ":2" in check.found

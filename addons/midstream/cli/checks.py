@@ -123,3 +123,14 @@ def disk(path: Path) -> Check:
 
 def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def configuration(path: str) -> Iterator[Check]:
+    """A midstream.toml: what is wrong with it, one check a problem."""
+    from midstream.config_file import check
+
+    problems = check(path)
+    for problem in problems:
+        yield Check("config", "fail", problem, f"edit {path}; its keys: docs/configuration.md")
+    if not problems:
+        yield Check("config", "ok", f"{path} is valid")

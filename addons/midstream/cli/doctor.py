@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -29,9 +30,10 @@ MORE_LINES = 8
 @click.option(
     "--confdir", metavar="DIR", default=DEFAULT_CONFDIR, show_default=True, help="mitmproxy's folder, with its CA."
 )
+@click.option("--config", metavar="FILE", help="A midstream.toml to check as well.")
 @json_option
 @db_option
-def doctor(port: int, confdir: str, as_json: bool, db: str) -> None:
+def doctor(port: int, confdir: str, config: str | None, as_json: bool, db: str) -> None:
     """Check the installation, the CA, the proxy and this shell; send a real request through; say how to mend what is wrong.
 
     The request goes to a provider on this machine, through the proxy on --port or, where none runs, one started for it.
@@ -40,10 +42,12 @@ def doctor(port: int, confdir: str, as_json: bool, db: str) -> None:
     \b
     midstream doctor
     midstream doctor --port 8081 --db ./streams.db
+    midstream doctor --config midstream.toml
     midstream doctor --json | jq '.[] | select(.state != "ok")'
     """
     found = []
-    for check in _checks(port, Path(confdir).expanduser(), Path(db).expanduser()):
+    configured = checks.configuration(config) if config else ()
+    for check in chain(configured, _checks(port, Path(confdir).expanduser(), Path(db).expanduser())):
         found.append(check)
         if not as_json:
             _print(check)
