@@ -41,7 +41,7 @@ async def slow_client(opener: Callable[[Target], Awaitable[Client]], target: Tar
     await asyncio.sleep(number * OPENING / CLIENTS)
     client = await opener(target)
     try:
-        while await client.take(1000):
+        while await client.take(1000):  # noqa: ASYNC110 - its pace
             await asyncio.sleep(0.1)
         raise SystemExit("a slow client's answer ended early")
     finally:

@@ -16,7 +16,7 @@ from midstream.relay.job import Head, Job
 from midstream.relay.upstream import Upstream, UpstreamError, UpstreamResponse
 from midstream.wire.json_text import dump_json
 
-HELD_LIMIT = 256 * 1024
+HELD_LIMIT = 64 * 1024
 """Bytes that one HTTP/2 client's stream may leave waiting in mitmproxy before its provider is paused."""
 
 HELD_POLL = 0.02

@@ -20,8 +20,11 @@ type Headers = Sequence[tuple[bytes, bytes]]
 KEEPALIVE = 90.0
 """Seconds an idle provider connection is kept; the providers' own front ends close theirs after 60 to 600."""
 
-READ_SIZE = 256 * 1024
-"""Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this)."""
+READ_SIZE = 32 * 1024
+"""Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this, plus at most 256 KiB read at once)."""
+
+PIECE = 32 * 1024
+"""Bytes passed on at once: what is made of a piece (events, frames) is many times its size, and other streams wait for it."""
 
 CONNECT = 10.0
 """Seconds for DNS, TCP and TLS to a provider, where no route says otherwise."""
@@ -91,10 +94,13 @@ class UpstreamResponse:
         return self._response.headers.get(name, "")
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield all that has arrived at once, as soon as anything has. Raises UpstreamError when the body breaks off."""
+        """Yield what has arrived, as soon as anything has. Raises UpstreamError when the body breaks off."""
         try:
-            while piece := await self._response.content.readany():
-                yield piece
+            while data := await self._response.content.readany():
+                yield data[:PIECE]
+                for at in range(PIECE, len(data), PIECE):
+                    await asyncio.sleep(0)
+                    yield data[at : at + PIECE]
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamError(
                 "connection_error", f"the provider broke off: {error or type(error).__name__}"
