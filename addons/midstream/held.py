@@ -39,19 +39,29 @@ def _queued(stream: Any) -> int:
 
 def _find(top: Any, flow: Any) -> tuple[Any, int, Any] | None:
     """The HTTP layer that has this flow, and its stream there: under the layer that took the CONNECT, and that of TLS."""
-    waiting = [top]
+    waiting, seen = [top, *getattr(getattr(top, "context", None), "layers", ())], set[int]()
     for _ in range(DEPTH_LIMIT):
         if not waiting:
             return None
         layer = waiting.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
         streams = getattr(layer, "streams", None)
         if isinstance(streams, dict):
             for number, stream in streams.items():
                 if getattr(stream, "flow", None) is flow:
                     return layer, number, stream
             waiting += [s for s in streams.values() if getattr(s, "child_layer", None) is not None]
-        waiting += [below for name in ("child_layer", "layer") if (below := getattr(layer, name, None)) is not None]
+        waiting += _below(layer)
     return None
+
+
+def _below(layer: Any) -> list[Any]:
+    """The layers that a layer passes its events to. Some keep no name for theirs: they only take on its handler."""
+    handler = getattr(getattr(layer, "_handle_event", None), "__self__", None)
+    named = [getattr(layer, name, None) for name in ("child_layer", "layer")]
+    return [below for below in (*named, handler) if below is not None and below is not layer]
 
 
 def _nothing() -> int:

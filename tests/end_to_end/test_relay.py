@@ -241,3 +241,26 @@ def test_upstream_mode_is_honoured(
         assert ask(front, app) == (200, BODY)
         assert rows_of(front, app)[0]["outcome"] == "complete"
     assert len(rows_of(proxy, app)) == 1  # it did go through the second proxy
+
+
+def test_a_slow_http2_client_pauses_its_provider(relay: Proxy, provider: Provider, app: str) -> None:
+    """mitmproxy itself would buffer all that is offered. curl's own window takes 10 MB."""
+    frame = chat_chunk(content="token " * 150)
+    offered = 40_000 * len(frame)
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(40_000):
+            await response.write(frame)
+        return response
+
+    provider.handler = endless
+    command = ["curl", "-sS", "--http2", "--limit-rate", "10K", "--max-time", "8", "-o", "/dev/null", "-A", f"{app}/1"]
+    command += ["-x", relay.url, "--cacert", str(relay.ca), "-d", json.dumps(ASK), CHAT]
+    done = subprocess.run(command, capture_output=True, env=clean_environment(), check=False)
+    assert done.returncode == 28, done.stderr  # its time was up
+    row = rows_of(relay, app)[0]
+    assert row["outcome"] == "client_gone"
+    assert row["bytes"] < 20 << 20 < offered
+    assert row["paused_ms"] > 0
