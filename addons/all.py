@@ -3,11 +3,19 @@
     mitmdump -s addons/all.py
 
 The order matters: who measures names the stream, who records must see the request before the relay points it at itself.
+Without a rule in `midstream_break` nothing is broken, and nothing is spent on it.
 """
 
+import break_streams
 import connect_to
 import measure_streams
 import record_streams
 import relay_streams
 
-addons = [*measure_streams.addons, *record_streams.addons, *relay_streams.addons, *connect_to.addons]
+addons = [
+    *measure_streams.addons,
+    *record_streams.addons,
+    *relay_streams.addons,
+    *break_streams.addons,
+    *connect_to.addons,
+]

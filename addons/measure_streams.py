@@ -16,6 +16,8 @@ from mitmproxy.addonmanager import Loader
 
 from midstream import flows, taps
 from midstream import ledger as ledgers
+from midstream.config import ConfigError
+from midstream.config_in_force import InForce
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import SessionDecoder
@@ -136,13 +138,20 @@ class MeasureStreams:
 
     def __init__(self) -> None:
         self._ledger: ledgers.Ledger | None = None
+        self._in_force = InForce.of("")
         self._streams: dict[str, _Stream] = {}
         self._sessions: dict[str, _Session] = {}
 
     def load(self, loader: Loader) -> None:
         loader.add_option(*flows.DB_OPTION)
+        loader.add_option(*flows.CONFIG_OPTION)
 
     def configure(self, updated: set[str]) -> None:
+        if "midstream_config" in updated:
+            try:
+                self._in_force = InForce.of(ctx.options.midstream_config)
+            except ConfigError as error:
+                raise exceptions.OptionsError(f"midstream_config: {error}") from error
         if "midstream_db" in updated:
             try:
                 path = flows.db_path(ctx.options.midstream_db)
@@ -155,17 +164,12 @@ class MeasureStreams:
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):
             return
-        request = flow.request
-        if request.headers.get("upgrade", "").lower() == "websocket":
-            self._watch_session(flow)
-        elif request.method == "POST":
-            match = registry.recognise(flows.host_of(flow), request.path, flows.body_of(request))
-            if match is not None:
-                self._streams[flow.id] = _Stream(match, flow, self._ledger)
-
-    def _watch_session(self, flow: http.HTTPFlow) -> None:
-        match = registry.recognise_websocket(flows.host_of(flow), flow.request.path)
-        if match is not None and match.dialect.session is not None and self._ledger is not None:
+        match = flows.recognise(flow, self._in_force.whose)
+        if match is None:
+            return
+        if not flows.is_handshake(flow.request):
+            self._streams[flow.id] = _Stream(match, flow, self._ledger)
+        elif match.dialect.session is not None:
             self._sessions[flow.id] = _Session(match, match.dialect.session(), flow, self._ledger)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -175,21 +179,17 @@ class MeasureStreams:
         if flow.metadata.get(flows.RELAYED):
             self._leave_to_relay(flow)
             return
-        stream = self._streams.get(flow.id) or self._late(flow, response)
+        stream = self._streams.get(flow.id) or self._late(flow)
         if stream is not None:
             stream.begin(response)
             response.stream = taps.chain(response.stream, stream.see)
         elif registry.is_stream_type(response.headers.get("content-type", "")):
             response.stream = response.stream or True
 
-    def _late(self, flow: http.HTTPFlow, response: http.Response) -> _Stream | None:
+    def _late(self, flow: http.HTTPFlow) -> _Stream | None:
         """What only the response shows to be an LLM's."""
-        request, content_type = flow.request, response.headers.get("content-type", "")
-        if self._ledger is None or request.method != "POST":
-            return None
-        body = flows.body_of(request)
-        match = registry.recognise_late(flows.host_of(flow), request.path, body, response.status_code, content_type)
-        if match is None:
+        match = flows.recognise_late(flow, self._in_force.whose)
+        if match is None or self._ledger is None:
             return None
         stream = self._streams[flow.id] = _Stream(match, flow, self._ledger)
         return stream

@@ -18,6 +18,8 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 from midstream import flows, taps
+from midstream.config import ConfigError
+from midstream.config_in_force import InForce
 from midstream.dialects import registry
 from midstream.recording import Chunk, Ending, Header, Opcode, RecordedRequest, RecordedResponse, Side
 from midstream.relay import recorder
@@ -96,6 +98,7 @@ class RecordStreams:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._in_force = InForce.of("")
         self._writer = recorder.Writer()
         self._takes: dict[str, _Take] = {}
 
@@ -103,8 +106,14 @@ class RecordStreams:
         loader.add_option(
             "midstream_recordings", str, "", "Folder to record LLM streams into, one file each. Empty: off."
         )
+        loader.add_option(*flows.CONFIG_OPTION)
 
     def configure(self, updated: set[str]) -> None:
+        if "midstream_config" in updated:
+            try:
+                self._in_force = InForce.of(ctx.options.midstream_config)
+            except ConfigError as error:
+                raise exceptions.OptionsError(f"midstream_config: {error}") from error
         if "midstream_recordings" not in updated:
             return
         option = ctx.options.midstream_recordings
@@ -121,11 +130,7 @@ class RecordStreams:
     def request(self, flow: http.HTTPFlow) -> None:
         if self._folder is None or flow.response or flow.error or not flow.live:
             return
-        host, path = flows.host_of(flow), flow.request.path
-        if flow.request.headers.get("upgrade", "").lower() == "websocket":
-            match = registry.recognise_websocket(host, path)
-        else:
-            match = registry.recognise(host, path, flows.body_of(flow.request))
+        match = flows.recognise(flow, self._in_force.whose)
         if match is not None:
             self._take(flow, match, self._folder)
 
@@ -137,17 +142,15 @@ class RecordStreams:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None or flow.response.status_code == 101:
             return
-        take = self._takes.get(flow.id) or self._late(flow, flow.response)
+        take = self._takes.get(flow.id) or self._late(flow)
         if take is not None:
             flow.response.stream = taps.chain(flow.response.stream, take.see)
 
-    def _late(self, flow: http.HTTPFlow, response: http.Response) -> _Take | None:
+    def _late(self, flow: http.HTTPFlow) -> _Take | None:
         """What only the response shows to be an LLM's."""
-        if self._folder is None or flow.request.method != "POST" or flow.metadata.get(flows.RELAYED):
+        if self._folder is None or flow.metadata.get(flows.RELAYED):
             return None
-        request, content_type = flow.request, response.headers.get("content-type", "")
-        body = flows.body_of(request)
-        match = registry.recognise_late(flows.host_of(flow), request.path, body, response.status_code, content_type)
+        match = flows.recognise_late(flow, self._in_force.whose)
         return self._take(flow, match, self._folder) if match else None
 
     def response(self, flow: http.HTTPFlow) -> None:

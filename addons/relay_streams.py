@@ -18,11 +18,12 @@ from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs, server_hooks
 
-from midstream import config_file, connect, flows, held
+from midstream import connect, flows, held
 from midstream import ledger as ledgers
-from midstream.config import Config, ConfigError
+from midstream.config import ConfigError
+from midstream.config_in_force import InForce
 from midstream.dialects import registry
-from midstream.relay import access, asked, tickets, upstream
+from midstream.relay import access, ask, asked, tickets, upstream
 from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
 
@@ -73,18 +74,19 @@ class RelayStreams:
         self._ledger: ledgers.Ledger | None = None
         self._originals: dict[str, _Original] = {}
         self._arrivals: dict[str, GatewayJob] = {}
-        self._file: config_file.ConfigFile | None = None
-        self._config = Config.default()
+        self._in_force = InForce.of("")
         self._poller: asyncio.Task[None] | None = None
 
     def load(self, loader: Loader) -> None:
         loader.add_option(*flows.DB_OPTION)
-        loader.add_option("midstream_config", str, "", "midstream.toml: providers, routes, streams and gateway keys.")
+        loader.add_option(*flows.CONFIG_OPTION)
 
     def configure(self, updated: set[str]) -> None:
         if "midstream_config" in updated:
-            self._file = _config_file(ctx.options.midstream_config)
-            self._config = self._file.config if self._file is not None else Config.default()
+            try:
+                self._in_force = InForce.of(ctx.options.midstream_config)
+            except ConfigError as error:
+                raise exceptions.OptionsError(f"midstream_config: {error}") from error
         if "midstream_db" in updated and self._ledger is None:
             try:
                 self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
@@ -96,7 +98,7 @@ class RelayStreams:
             return
         # Eager would dial the provider on CONNECT, and fail there for one that is down, before anything could reroute.
         ctx.options.update(connection_strategy="lazy", tcp_timeout=max(ctx.options.tcp_timeout, TCP_TIMEOUT))
-        relay = Relay(_upstream_options(), self._ledger, lambda: self._config)
+        relay = Relay(_upstream_options(), self._ledger, lambda: self._in_force.config)
         await relay.start()
         self._relay = relay
         self._started.set()
@@ -104,11 +106,10 @@ class RelayStreams:
         log.info("midstream relays LLM streams")
 
     async def _poll(self) -> None:
-        """Take over what was changed in midstream.toml; streams that run keep to what they began with."""
+        """Take over what was changed in midstream.toml, or say what is wrong with it, also while nothing passes."""
         while True:
             await asyncio.sleep(POLL)
-            changed = self._file.poll() if self._file is not None else None
-            self._config = changed or self._config
+            _ = self._in_force.config
 
     def client_connected(self, client: connection.Client) -> None:
         mode = client.proxy_mode
@@ -124,7 +125,8 @@ class RelayStreams:
         with contextlib.suppress(TimeoutError):  # mitmproxy's listeners are up before its addons are
             await asyncio.wait_for(self._started.wait(), START_WAIT)
         job = self._arrivals[flow.id] = _gateway_job(flow)
-        if not asked.is_short(request.headers, self._config.gateway.body_limit, may_be_empty=not request.is_http2):
+        limit = self._in_force.config.gateway.body_limit
+        if not asked.is_short(request.headers, limit, may_be_empty=not request.is_http2):
             flow.request.stream = True  # the relay counts it, and nothing is buffered here
             self._point_at_gateway(flow, job)
 
@@ -133,24 +135,28 @@ class RelayStreams:
         if flow.response or flow.error or not flow.live or self._relay is None or flow.metadata.get(flows.RELAYED):
             return
         request = flow.request
+        if request.stream and arrival is None:  # beyond stream_large_bodies: it is on its way to its provider already
+            return
         if arrival is not None:
             self._point_at_gateway(flow, arrival)
             return
-        upgrade = request.headers.get("upgrade", "").lower()
-        if (request.method, upgrade) not in (("POST", ""), ("GET", "websocket")):
+        upgrade = "websocket" if flows.is_handshake(request) else ""
+        read = flows.recognise_chat_socket if upgrade else flows.recognise
+        match = read(flow, self._in_force.whose)
+        if match is None:
             return
         body = None if upgrade else flows.body_of(request)
-        match = registry.recognise(flows.host_of(flow), request.path, body)
-        if match is None or (upgrade and registry.recognise_websocket("", request.path)):
-            return
-        delivery = asked.other_delivery_of(match.dialect, request.headers.get("accept", ""), upgrade)
+        delivery = None
+        if upgrade or request.method == "POST":  # a GET asks for no chat: there is nothing to be asked anew
+            delivery = asked.other_delivery_of(match.dialect, request.headers.get("accept", ""), upgrade)
         if delivery is not None:
             self._point_at_redelivery(flow, delivery, match, body or b"")
         elif not upgrade:
             account = flows.account(flow, match, match.facts.model)
             account.prompt = lambda: flows.prompt_of(match, body)
             gauge = held.gauge(_handler(flow.client_conn), flow)
-            self._point_at_relay(flow, Job(request=_upstream_request(flow), match=match, account=account, held=gauge))
+            question = ask.intercepted(self._in_force.config, _upstream_request(flow), match, body or b"")
+            self._point_at_relay(flow, Job(ask=question, account=account, held=gauge))
 
     def _point_at_redelivery(
         self, flow: http.HTTPFlow, delivery: asked.Delivery, match: registry.Match, body: bytes
@@ -235,15 +241,6 @@ class RelayStreams:
             await self._relay.stop()
         if self._ledger is not None:
             self._ledger.shut()
-
-
-def _config_file(path: str) -> config_file.ConfigFile | None:
-    if not path:
-        return None
-    try:
-        return config_file.ConfigFile(path)
-    except ConfigError as error:
-        raise exceptions.OptionsError(f"midstream_config: {error}") from error
 
 
 def _gateway_job(flow: http.HTTPFlow, intercepted: Intercepted | None = None) -> GatewayJob:

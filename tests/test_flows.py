@@ -11,6 +11,7 @@ from mitmproxy.test import tflow
 
 from midstream import flows
 from midstream.dialects.registry import Match, recognise
+from midstream.providers import provider_of
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}'
@@ -78,6 +79,47 @@ def test_the_host_header_names_an_address_and_never_overrides_a_name(url: str, h
 )
 def test_a_url_is_the_providers_as_the_client_asked_for_it(url: str, host: str, shown: str) -> None:
     assert flows.url_of(asked(url, host=host)) == shown
+
+
+def recognised(method: str, url: str, body: bytes = b"", **headers: str) -> tuple[str, str] | None:
+    f = asked(url, **headers)
+    f.request.method, f.request.raw_content = method, body
+    match = flows.recognise(f, provider_of)
+    return (match.dialect.name, match.provider) if match else None
+
+
+def test_a_request_is_recognised_by_what_its_method_asks() -> None:
+    running = "https://api.openai.com/v1/responses/resp_1?stream=true"
+    assert recognised("POST", CHAT, BODY) == ("openai_chat", "openai")
+    assert recognised("GET", running) == ("openai_responses", "openai")
+    assert recognised("GET", "https://api.openai.com/v1/responses", Upgrade="WebSocket") == (
+        "openai_responses",
+        "openai",
+    )
+    assert recognised("GET", CHAT) is None
+    assert [recognised(method, CHAT, BODY) for method in ("HEAD", "OPTIONS", "PUT", "DELETE")] == [None] * 4
+    assert [recognised(method, running) for method in ("POST", "DELETE")] == [None] * 2
+
+
+def test_a_chats_socket_is_one_where_the_provider_has_none() -> None:
+    f = asked(upgrade="websocket")
+    assert flows.recognise_chat_socket(f, provider_of) is None  # a handshake is a GET
+    f.request.method = "GET"
+    match = flows.recognise_chat_socket(f, provider_of)
+    assert match is not None
+    assert match.dialect.name == "openai_chat"
+    f.request.path = "/v1/responses"
+    assert flows.recognise_chat_socket(f, provider_of) is None
+
+
+def test_only_a_posts_response_tells_late() -> None:
+    f = asked("https://api.openai.com/v1/new")
+    f.response = http.Response.make(200, b"", {"content-type": "text/event-stream"})
+    match = flows.recognise_late(f, provider_of)
+    assert match is not None
+    assert match.dialect.name == "unknown"
+    f.request.method = "GET"
+    assert flows.recognise_late(f, provider_of) is None
 
 
 def test_a_body_is_decoded_and_a_broken_one_is_left_as_it_is() -> None:

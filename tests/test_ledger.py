@@ -164,13 +164,13 @@ def test_a_stream_is_shown_as_it_goes_and_forgotten_without_a_row(ledger: Ledger
 
 
 def test_attempts_go_with_their_stream_and_shutting_writes_what_waits(ledger: Ledger, store: Store) -> None:
-    attempt = AttemptRecord(stream_id="s1", n=1, provider="p", model="m", started_at="2026-01-31T10:00:00.000Z")
     accounts = [settled(Text(WORDS), END) for _ in range(20)]
     for account in accounts:
-        ledger.close(account, [attempt])
+        ledger.close(account)
     ledger.shut()
     assert [what for what, _ in store.told] == ["finished"] * len(accounts)
-    assert store.attempts == [attempt]
+    assert store.attempts == accounts[-1].observation.attempts
+    assert [attempt.ended for attempt in store.attempts] == ["complete"]
     assert store.closed
 
 

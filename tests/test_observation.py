@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Reasoning, Start, Text, ToolCall, Usage
-from midstream.observation import ERROR_LENGTH, GAPS, Observation, Outcome, StreamRecord, clean, percentile
+from midstream.gaps import GAPS
+from midstream.observation import Observation, Outcome, StreamRecord
 
 
 def observe(*steps: tuple[float, list[Event]], outcome: Outcome = "complete", end: float | None = None) -> StreamRecord:
@@ -103,23 +102,3 @@ def test_restart_measures_from_the_later_request() -> None:
     observation.restart(5.0)
     observation.feed([Text("a"), END], 6.0)
     assert observation.settle("complete", 6.0).ttft_ms == pytest.approx(1000)
-
-
-@pytest.mark.parametrize(
-    "secret",
-    ["sk-abcdefgh12345678", "Bearer abc.def-ghi", "AIzaSyA1234567890abcdef", "x" * 64, "eyJhbGciOiJIUzI1NiJ9.e30"],
-)
-def test_clean_hides_what_looks_like_a_credential(secret: str) -> None:
-    assert secret not in clean(f"Incorrect key {secret} given", ERROR_LENGTH)
-
-
-@given(st.text(), st.integers(1, 400))
-def test_clean_is_short_and_printable(text: str, length: int) -> None:
-    assert len(clean(text, length)) <= max(length, 0)
-    assert clean(text, length).isprintable()
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0, 1))
-def test_a_percentile_lies_within_its_values(values: list[float], q: float) -> None:
-    ordered = sorted(values)
-    assert ordered[0] <= percentile(ordered, q) <= ordered[-1] * (1 + 1e-9)

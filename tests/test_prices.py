@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from midstream import prices
 from midstream.events import Usage
-from midstream.observation import StreamRecord
 from midstream.prices import cost_usd
 from midstream.providers import PROVIDERS
 
@@ -281,13 +280,6 @@ def test_hostile_usage_never_raises(
 ) -> None:
     cost = cost_usd("anthropic", "claude-sonnet-4-5", Usage(a, b, c, d, raw=raw))
     assert cost is None or 0 <= cost < float("inf")
-
-
-def test_usage_of_joins_the_records_counts_with_the_providers_details() -> None:
-    record = StreamRecord(id="1", started_at="", input_tokens=10, output_tokens=20, cached_tokens=3, reasoning_tokens=4)
-    raw = {"cost": 1.5}
-    assert prices.usage_of(record, Usage(9, 9, 9, 2, 9, raw)) == Usage(10, 20, 3, 2, 4, raw)
-    assert prices.usage_of(record, None) == Usage(10, 20, 3, None, 4, {})
 
 
 def test_price_ids_of_the_built_in_providers_exist() -> None:

@@ -69,6 +69,28 @@ def test_a_database_of_the_first_migration_is_brought_up_to_date_with_its_rows(
     assert len(open_reader(path).attempts("new")) == 1
 
 
+def test_attempts_of_an_older_midstream_are_read_as_they_are_and_kept(
+    path: Path, write: Callable[[], StoreWriter]
+) -> None:
+    path.parent.mkdir()
+    old = Database(path)
+    migrations.apply(old, stop_before="m006_what_an_attempt_cost")
+    old.table("streams").insert({"id": "old", "started_at": "2025-01-01T00:00:00.000Z"})
+    old.table("attempts").insert({"stream_id": "old", "n": 1, "provider": "p", "ended": "truncated"})
+    old.conn.close()
+    with open_reader(path) as reader:
+        [row] = reader.attempts("old")
+    assert set(row) == set(rows.ATTEMPT)
+    assert (row["ended"], row["cost_usd"], row["next"]) == ("truncated", None, None)
+    writer = write()
+    new = AttemptRecord(stream_id="new", n=1, provider="p", model="m", started_at="", cost_usd=0.5, next="gives up")
+    writer.finished(finished("new"), [new])
+    assert writer.close()
+    with open_reader(path) as reader:
+        assert reader.attempts("old") == [row]
+        assert reader.attempts("new") == [{name: getattr(new, name) for name in rows.ATTEMPT}]
+
+
 def test_a_database_of_a_newer_midstream_is_read_and_written(path: Path, write: Callable[[], StoreWriter]) -> None:
     db = open_writer(path)
     db.execute("ALTER TABLE streams ADD COLUMN mood TEXT")

@@ -17,6 +17,7 @@ from midstream.config_tables import (
     BUILT_IN,
     ConfigError,
     Gateway,
+    Healing,
     Key,
     MissingKey,
     ProviderConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Gateway",
+    "Healing",
     "Key",
     "MissingKey",
     "ProviderConfig",
@@ -75,6 +77,8 @@ class Config(Table):
     """Providers that are added, or differ from what is built in."""
     routes: Listed[Route] = ()
     """What happens to requests; the first route whose globs match wins."""
+    healing: Healing = Healing()
+    """What all routes share: circuit breakers and retry budgets, one of each for a target."""
     streams: Streams = Streams()
     """How long a stream lives without a reader, and what is kept of it."""
     gateway: Gateway = Gateway()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from midstream.breakers import Limits
 from midstream.config_values import (
     ENV,
     ApiKey,
@@ -66,8 +67,8 @@ class ProviderConfig(Table):
     """Requests intercepted for these hosts (globs) belong to this provider."""
     api_key: ApiKey | None = None
     """Its API key: `env:NAME` takes it from the environment. Left out: the caller's own credential is forwarded."""
-    prefill: bool = False
-    """Whether its models continue a trailing assistant message."""
+    prefill: bool | None = None
+    """Whether its models continue a trailing assistant message. Left out: what is known of the provider and the model."""
     _name: str = PrivateAttr(default="")
 
     @property
@@ -171,6 +172,8 @@ class Route(Table):
     """What a break after the first token leads to: `continue` where it broke, `restart` the answer, or an `error`."""
     hold: SecondsOrZero = 0.0
     """Seconds to hold back the first tokens, so that an early break restarts unseen."""
+    seam: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """Characters of a continued answer that are held back at most, to see whether they repeat what was there already."""
 
     def matches(self, provider: str, model: str) -> bool:
         return fnmatchcase(provider, self.provider) and fnmatchcase(model, self.model)
@@ -181,6 +184,21 @@ class Route(Table):
             return (Target(provider, model),)
         named = (target.partition("/") for target in self.targets)
         return tuple(Target(name, own or model) for name, _, own in named)
+
+
+class Healing(Table):
+    """`[healing]`: what all routes share: circuit breakers and retry budgets, one of each for a target."""
+
+    failures: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Failures in a row after which a target's circuit breaker opens, and others are asked in its place."""
+    cool_down: Seconds = 15.0
+    """Seconds until an open breaker lets one request through, to see whether the target is back."""
+    retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Retries of a target as a share of the requests to it, beyond ten that come back at one a second; 0: no retries."""
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.failures, self.cool_down, self.retry_budget)
 
 
 class Streams(Table):

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from midstream import ledger
-from midstream.dialects.registry import Match, fields
+from midstream.dialects import registry
+from midstream.dialects.registry import Match, Whose, fields
 from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean
 
 DB_OPTION = ("midstream_db", str, "~/.midstream/streams.db", "SQLite database that gets one row for each LLM stream.")
-"""The same in every addon that has it: mitmproxy warns of two different options of one name."""
+CONFIG_OPTION = ("midstream_config", str, "", "midstream.toml: providers, routes, streams and gateway keys.")
+"""The same in every addon that has them: mitmproxy warns of two different options of one name."""
 
 STREAM = "midstream.stream"
 """Key of flow.metadata: the id of the flow's (latest) row."""
@@ -54,6 +56,40 @@ def body_of(request: Any) -> bytes | None:
     except ValueError:
         body = request.raw_content
     return body
+
+
+def is_handshake(request: Any) -> bool:
+    """Whether a WebSocket is asked for."""
+    return str(request.headers.get("upgrade", "")).lower() == "websocket"
+
+
+def recognise(flow: Any, whose: Whose) -> Match | None:
+    """What a request means to an LLM provider: a question, a response that runs already, a WebSocket; None: it is none's."""
+    request = flow.request
+    if is_handshake(request):
+        return registry.recognise_websocket(host_of(flow), request.path, whose)
+    if request.method == "GET":
+        return registry.recognise_get(host_of(flow), request.path, whose)
+    if request.method != "POST":
+        return None
+    return registry.recognise(host_of(flow), request.path, body_of(request), whose)
+
+
+def recognise_chat_socket(flow: Any, whose: Whose) -> Match | None:
+    """The chat for which a WebSocket is asked where its provider has none; None: it is none's, or the provider's own."""
+    request = flow.request
+    if request.method != "GET" or registry.recognise_websocket("", request.path):
+        return None
+    return registry.recognise(host_of(flow), request.path, None, whose)
+
+
+def recognise_late(flow: Any, whose: Whose) -> Match | None:
+    """What only the response's head shows to be an LLM's; None: it is none's."""
+    request, response = flow.request, flow.response
+    if request.method != "POST":
+        return None
+    content_type, body = response.headers.get("content-type", ""), body_of(request)
+    return registry.recognise_late(host_of(flow), request.path, body, response.status_code, content_type, whose)
 
 
 def account(flow: Any, match: Match, model: str) -> ledger.Account:

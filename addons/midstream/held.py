@@ -32,6 +32,13 @@ def gauge(handler: Any, flow: Any) -> Callable[[], int]:
     return _nothing
 
 
+def has_left(handler: Any, flow: Any) -> bool:
+    """Whether the client has left while an addon keeps the flow waiting: mitmproxy tells of it only when the hook is done."""
+    found = _find(handler.layer, flow) if handler is not None else None
+    queue = getattr(found[2], "_paused_event_queue", ()) if found is not None else ()
+    return not flow.client_conn.connected or any(type(event).__name__ == "RequestProtocolError" for event in queue)
+
+
 def _queued(stream: Any) -> int:
     queue = getattr(getattr(stream, "child_layer", None), "_paused_event_queue", ())
     return sum(len(getattr(event, "data", b"")) for event in queue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -9,10 +10,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from midstream import prices, tokens
-from midstream.observation import AttemptRecord, Observation, StreamRecord
+from midstream.attempts import Attempt, add_up
+from midstream.events import Usage
+from midstream.observation import Observation
 from midstream.store import StoreWriter
 
 SPILL = 64 * 1024
@@ -20,6 +24,10 @@ SPILL = 64 * 1024
 
 BACKLOG = 2_000
 """Finished streams that may wait for the tokenizer; beyond that their rows go without a count of ours."""
+
+BILLED_SECONDS = 1.0
+"""How long a client waits for the count of its earlier attempts, at the end of its answer. Counting takes 20 ms, but many may
+wait for it; later the client is told what is known by then, and the row gets the rest."""
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +53,14 @@ def _no_prompt() -> tuple[list[str], int | None]:
 class Account:
     """What the ledger keeps of one open stream.
 
-    prompt: gives the texts that count as input, and the tokens the provider's template adds (None: not known); called off
-    the event loop, and only if the provider reported no usage.
+    prices: of the provider asked for. prompt: gives the texts that count as input, and the tokens the provider's template
+    adds (None: not known); called off the event loop, and only if a provider reported no usage. counters: by the attempt's n.
     """
 
     observation: Observation
     prices: str = ""
     prompt: Callable[[], tuple[list[str], int | None]] = _no_prompt
-    counter: tokens.OutputCounter | None = field(default=None)
+    counters: dict[int, tokens.OutputCounter] = field(default_factory=dict)
 
 
 class Ledger:
@@ -95,16 +103,36 @@ class Ledger:
 
     def spill(self, account: Account) -> None:
         """Count what the observation holds so far, so that memory stays flat however long the answer is."""
-        text = account.observation.take_text()
-        self._pool.submit(_guarded, lambda: self._add(account, text))
+        attempt, text = account.observation.attempt, account.observation.take_text()
+        self._pool.submit(_guarded, lambda: _add(account, attempt, text))
 
-    def close(self, account: Account, attempts: Sequence[AttemptRecord] = ()) -> None:
-        """A stream is settled: count and price it, and write its row."""
+    async def billed(self, account: Account) -> Usage:
+        """What the attempts that have ended were billed: to be added to the usage that the client is shown of the last one.
+
+        Counted here where their providers did not say; nothing where no attempt has ended. Never raises.
+        """
+        over = [attempt for attempt in account.observation.attempts if attempt.ended]
+        if any(attempt.uncounted for attempt in over):
+            await self._counted(account, over)
+        return add_up(attempt.billed() for attempt in over)
+
+    async def _counted(self, account: Account, attempts: list[Attempt]) -> None:
+        loop, count = asyncio.get_running_loop(), partial(_count, account, attempts)
+        try:
+            async with asyncio.timeout(BILLED_SECONDS):
+                await loop.run_in_executor(self._pool, _guarded, count)
+        except TimeoutError:
+            log.info("the tokens of a stream's earlier attempts are not counted yet; its client is shown what is known")
+        except RuntimeError:  # the ledger was shut
+            log.debug("nobody counts any more")
+
+    def close(self, account: Account) -> None:
+        """A stream is settled: count and price it, and write its row and its attempts'."""
         if self._waiting >= BACKLOG:
-            self._store.finished(account.observation.record, attempts)
+            self._store.finished(account.observation.record, account.observation.attempts)
             return
         self._waiting += 1
-        self._pool.submit(_guarded, lambda: self._finish(account, attempts))
+        self._pool.submit(_guarded, lambda: self._finish(account))
 
     def shut(self) -> None:
         """Finish what waits and flush the store, once nobody uses it any more. Blocks; for the very end."""
@@ -116,54 +144,59 @@ class Ledger:
         self._pool.shutdown(wait=True)
         self._store.close()
 
-    def _add(self, account: Account, text: str) -> None:
-        if account.counter is None:
-            account.counter = tokens.OutputCounter(_model(account.observation.record))
-        account.counter.add(text)
-        if account.counter.pending:
-            account.counter.count()
-
-    def _finish(self, account: Account, attempts: Sequence[AttemptRecord]) -> None:
+    def _finish(self, account: Account) -> None:
         self._waiting -= 1
-        record = account.observation.record
+        observation = account.observation
         try:
-            self._count(account)
-            record.cost_usd = _cost(account)
+            _count(account, observation.attempts)
         finally:
-            self._store.finished(record, attempts)
-
-    def _count(self, account: Account) -> None:
-        """Fill in what the provider did not report: output from the whole text, input from the request."""
-        record, observation = account.observation.record, account.observation
-        exact = observation.plain_text
-        if record.output_tokens is None and record.chunks:
-            self._add(account, observation.take_text())
-            assert account.counter is not None  # noqa: S101 - _add has just made it
-            record.output_tokens = account.counter.count()
-            exact = exact and account.counter.exact
-            record.usage_source = "tiktoken" if exact else "estimate"
-        observation.rate()
-        if record.input_tokens is None and (record.chunks or record.outcome == "complete"):
-            texts, template = account.prompt()
-            if texts:
-                text_tokens, exact_texts = tokens.count_prompt(_model(record), texts)
-                record.input_tokens = text_tokens + (template or 0)
-                exact = exact and exact_texts and template is not None
-                record.usage_source = "tiktoken" if exact else "estimate"
+            for attempt in observation.attempts:
+                attempt.cost_usd = _cost(account, attempt)
+            observation.total()
+            self._store.finished(observation.record, observation.attempts)
 
 
-def _model(record: StreamRecord) -> str:
-    return record.model_served or record.model_requested
+def _count(account: Account, attempts: Sequence[Attempt]) -> None:
+    """Fill in what the providers did not report: output from the whole text, input from the request."""
+    uncounted = [attempt for attempt in attempts if attempt.uncounted]
+    for attempt in uncounted:
+        _count_output(account, attempt)
+    for attempt in uncounted:
+        _count_input(account, attempt)
 
 
-def _cost(account: Account) -> float | None:
-    record, usage = account.observation.record, account.observation.usage
-    if record.input_tokens is None and record.output_tokens is None:
-        return None
-    return prices.cost_usd(account.prices, _model(record), prices.usage_of(record, usage))
+def _add(account: Account, attempt: Attempt, text: str) -> tokens.OutputCounter:
+    counter = account.counters.get(attempt.n)
+    if counter is None:
+        counter = account.counters[attempt.n] = tokens.OutputCounter(attempt.answered_by)
+    counter.add(text)
+    if counter.pending:
+        counter.count()
+    return counter
 
 
-def _guarded(work: Callable[[], None]) -> None:
+def _count_output(account: Account, attempt: Attempt) -> None:
+    if attempt.output_tokens is None and attempt.chunks:
+        counter = _add(account, attempt, attempt.take_text())
+        attempt.counted_output(counter.count(), exact=attempt.plain_text and counter.exact)
+
+
+def _count_input(account: Account, attempt: Attempt) -> None:
+    """An attempt that comes after a break was most likely asked more than the client's words: what was said already."""
+    texts, template = account.prompt() if attempt.input_tokens is None else ([], None)
+    if texts:
+        count, exact = tokens.count_prompt(attempt.answered_by, texts)
+        after_break = any(one.chunks for one in account.observation.attempts[: attempt.n - 1])
+        attempt.counted_input(count + (template or 0), exact=exact and template is not None and not after_break)
+
+
+def _cost(account: Account, attempt: Attempt) -> float | None:
+    """By the prices of the provider that was asked; those of the account are the first one's."""
+    same = attempt.provider == account.observation.record.provider
+    return prices.cost_usd(attempt.prices or (account.prices if same else ""), attempt.answered_by, attempt.billed())
+
+
+def _guarded(work: Callable[[], object]) -> None:
     try:
         work()
     except Exception:

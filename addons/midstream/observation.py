@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import re
-from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
+from midstream import attempts as tries
+from midstream.attempts import Attempt
 from midstream.events import (
     Asked,
     End,
@@ -26,119 +23,121 @@ from midstream.events import (
     ToolCall,
     Usage,
 )
+from midstream.gaps import Gaps
+from midstream.records import ERROR_LENGTH, NAME_LENGTH, AttemptRecord, Outcome, StreamRecord, clean
 
-GAPS = 4096
-"""Gaps kept exactly; of a longer stream a uniform sample of as many (reservoir sampling, Vitter's algorithm R)."""
-
-ERROR_LENGTH = 300
-"""Characters of a provider's error message that a row keeps."""
-
-NAME_LENGTH = 200
-"""Characters of a model's or a finish reason's name that a row keeps."""
-
-_SECRET = re.compile(r"\b(?:(?:sk|rk|pk|gsk|xai|key|mst)[-_]|AIza|eyJ)[\w.*-]{6,}|\b(?:Bearer|Basic)\s+\S+|[\w-]{40,}")
-
-type Outcome = Literal["complete", "client_gone", "truncated", "failed", "interrupted"]
-type UsageSource = Literal["provider", "tiktoken", "estimate"]
-
-
-@dataclass(slots=True, kw_only=True)
-class StreamRecord:
-    """One row of the table `streams`; the fields are its columns, in order. None is NULL: not known, or not applicable.
-
-    Durations are milliseconds of the monotonic clock, `started_at` is UTC ISO 8601. No prompt, answer, header or credential
-    is ever in here.
-    """
-
-    id: str
-    started_at: str
-    client: str = ""
-    """The client's address."""
-    app: str = ""
-    """The program, from its User-Agent."""
-    key: str | None = None
-    """The name of the gateway key."""
-    provider: str = ""
-    dialect: str = ""
-    model_requested: str = ""
-    model_served: str = ""
-    delivery: str = "native"
-    http_status: int | None = None
-    outcome: Outcome | None = None
-    finish_reason: str | None = None
-    attempts: int = 1
-    rerouted: int = 0
-    breaks: int = 0
-    resumes: int = 0
-    ttft_ms: float | None = None
-    duration_ms: float | None = None
-    tokens_per_s: float | None = None
-    gap_p50_ms: float | None = None
-    gap_p95_ms: float | None = None
-    gap_max_ms: float | None = None
-    chunks: int = 0
-    """Events that carried content."""
-    bytes: int = 0
-    """Of the response body, as on the wire."""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    usage_source: UsageSource | None = None
-    cost_usd: float | None = None
-    paused_ms: float = 0.0
-    error_type: str | None = None
-    error: str | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class AttemptRecord:
-    """One row of the table `attempts`: one try at a provider."""
-
-    stream_id: str
-    n: int
-    provider: str
-    model: str
-    started_at: str
-    http_status: int | None = None
-    ttft_ms: float | None = None
-    duration_ms: float | None = None
-    output_tokens: int | None = None
-    ended: str = ""
-    """Why it ended: `complete`, or the failure's type."""
-    error: str | None = None
+__all__ = ["ERROR_LENGTH", "NAME_LENGTH", "AttemptRecord", "Observation", "Outcome", "StreamRecord", "clean"]
 
 
 class Observation:
     """One stream as it goes by: `feed` what its decoder says, `settle` when it is over; `record` is its row.
 
     Clock values are seconds of one monotonic clock, handed in. Of the answer's text only what is not counted yet is held:
-    `take_text` hands it over, so that whoever owns the tokenizer bounds the memory.
+    `take_text` hands it over, so that whoever owns the tokenizer bounds the memory. A stream of several attempts has
+    `begin_attempt` and `end_attempt` around what each provider says, also what the client is not to see: it is billed.
+    `usage`, `ended` and `failure` are the last attempt's. A stream for which no attempt was begun has one.
     """
 
     def __init__(self, record: StreamRecord, now: float) -> None:
         self.record = record
+        self.attempts: list[Attempt] = []
         self.usage: Usage | None = None
         self.ended = False
         self.failure: Failure | None = None
         self.malformed = 0
         self.text_size = 0
         """Characters that `take_text` would hand over."""
-        self.plain_text = True
-        """Whether all output so far was text: what a tokenizer counts exactly."""
         self._began = now
         self._first: float | None = None
         self._last = now
+        self._silent = True  # the attempt has brought no content yet
+        self._plain_text = True
+        self._before = 0  # content events of the attempts before
+        self._reported = 0  # content events when the provider last reported its usage
         self._text: list[str] = []
-        self._gaps = array("d")
-        self._gap_count = 0
-        self._gap_max = 0.0
-        self._together = 0  # content events that came with another one: gaps of nothing, counted but not kept
+        self._gaps = Gaps()
         self._first_malformed = ""
 
     def restart(self, now: float) -> None:
         """Measure from here: the client has asked once more before anything came."""
         self._began = self._last = now
+        if self.attempts:
+            self.attempts[-1].began = now
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt that runs, or ran last."""
+        if not self.attempts:
+            record = self.record
+            self._try(record.provider, record.model_requested, record.started_at, self._began, "")
+        return self.attempts[-1]
+
+    def _try(self, provider: str, model: str, started_at: str, now: float, prices: str) -> None:
+        self.attempts.append(
+            Attempt(
+                stream_id=self.record.id,
+                n=len(self.attempts) + 1,
+                provider=provider,
+                model=model,
+                started_at=started_at,
+                began=now,
+                prices=prices,
+            )
+        )
+
+    def begin_attempt(self, provider: str, model: str, started_at: str, now: float, *, prices: str = "") -> None:
+        """A provider is asked: what is fed from now on is its answer. The attempt before it no longer counts for the outcome.
+
+        model: as it is asked for; started_at: UTC ISO 8601; prices: the provider's id in the price list.
+        """
+        record, model = self.record, clean(model, NAME_LENGTH)
+        if self.attempts:
+            self._leave(now)
+            record.rerouted += (self.attempt.provider, self.attempt.model) != (provider, model)
+        self._try(provider, model, started_at, now, prices)
+        record.attempts = len(self.attempts)
+        record.http_status = record.finish_reason = None
+        self.usage = self.failure = None
+        self.ended, self._silent, self._plain_text = False, True, True
+        self._before = self._reported = record.chunks
+
+    def _leave(self, now: float) -> None:
+        """The attempt before another: over by now, whoever forgot to say so."""
+        said = self.failure.type if self.failure else ""
+        self.end_attempt("complete" if self.ended else said or "abandoned", now)
+        self._put_by()
+
+    def end_attempt(
+        self, ended: str, now: float, *, http_status: int | None = None, error: str = "", next: str = ""
+    ) -> None:
+        """The attempt is over; what more is said of its end changes nothing.
+
+        ended: `complete`, or the failure's type. http_status: unless it stands in the record. next: what follows, in a few words.
+        """
+        attempt, record = self.attempt, self.record
+        if attempt.ended:
+            return
+        if ended == "complete" and self.failure is not None and self.failure.type == "truncated":
+            self.failure = None  # all was there but the terminal event, and the caller takes that for an end
+        record.http_status = attempt.http_status = record.http_status if http_status is None else http_status
+        attempt.duration_ms = (now - attempt.began) * 1000
+        attempt.ended = clean(ended, NAME_LENGTH) or "failed"
+        attempt.error = clean(error or (self.failure.message if self.failure else ""), ERROR_LENGTH) or None
+        attempt.next = clean(next, NAME_LENGTH)
+        self._put_by()
+        record.breaks += attempt.chunks > 0 and attempt.ended not in tries.NOT_BROKEN
+
+    def _put_by(self) -> None:
+        """What was fed belongs to this attempt."""
+        attempt, usage = self.attempt, self.usage
+        attempt.chunks = self.record.chunks - self._before
+        attempt.plain_text = self._plain_text
+        attempt.text.append(self.take_text())
+        if usage is not None and usage is not attempt.usage:
+            whole = self.ended or attempt.ended == "complete" or self._reported == self.record.chunks
+            attempt.report(usage, partial=not whole)
+        if attempt.output_tokens is not None:
+            attempt.text.clear()
 
     def feed(self, events: Iterable[Event], now: float) -> bool:
         """Take what arrived at once; return whether the first content came with it."""
@@ -162,15 +161,17 @@ class Observation:
                 case ServerTool():
                     content += 1
                 case _:
-                    self._note(event)
+                    self._note(event, content)
         return self._tick(content, now) if content else False
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: Event, content: int) -> None:
+        """content: content events that came before it, at once."""
         match event:
-            case Start(model=model):
-                self.record.model_served = model[:NAME_LENGTH] or self.record.model_served
+            case Start(model=model) if model:
+                self.record.model_served = self.attempt.served = model[:NAME_LENGTH]
             case Usage():
                 self.usage = event
+                self._reported = self.record.chunks + content
             case Finish(reason=reason, choice=choice):
                 if choice == 0 or self.record.finish_reason is None:
                     self.record.finish_reason = reason[:NAME_LENGTH]
@@ -181,13 +182,13 @@ class Observation:
             case Malformed(reason=reason):
                 self.malformed += 1
                 self._first_malformed = self._first_malformed or reason
-            case Asked() | Opaque():
+            case Asked() | Start() | Opaque():
                 pass
             case _:
                 raise AssertionError(f"content reached _note: {event!r}")
 
     def _keep_other(self, text: str) -> None:
-        self.plain_text = False
+        self._plain_text = False
         self._text.append(text)
         self.text_size += len(text)
 
@@ -202,38 +203,42 @@ class Observation:
         """So many content events came at once: one gap before the first of them, none between."""
         self.record.chunks += count
         last, self._last = self._last, now
-        is_first = self._first is None
-        if is_first:
-            self._first = now
-            self.record.ttft_ms = (now - self._began) * 1000
-        else:
-            self._gap((now - last) * 1000)
-        self._together += count - 1
-        return is_first
+        if count > 1:
+            self._gaps.together += count - 1
+        if self._silent and self._speak(now):
+            return True
+        self._gaps.add((now - last) * 1000)
+        return False
 
-    def _gap(self, gap: float) -> None:
-        self._gap_count += 1
-        self._gap_max = max(self._gap_max, gap)
-        if self._gap_count <= GAPS:
-            self._gaps.append(gap)
-        elif (slot := random.randrange(self._gap_count)) < GAPS:  # noqa: S311 - a sample, not a secret
-            self._gaps[slot] = gap
+    def _speak(self, now: float) -> bool:
+        """An attempt's first content; return whether it is the stream's. After a break there is a gap: the pause it made."""
+        self._silent = False
+        attempt = self.attempt
+        attempt.ttft_ms = (now - attempt.began) * 1000
+        if self._first is not None:
+            return False
+        self._first = now
+        self.record.ttft_ms = (now - self._began) * 1000
+        return True
 
     def settle(self, outcome: Outcome, now: float, *, error_type: str = "", error: str = "") -> StreamRecord:
         """The stream is over: fill in what only its end tells.
 
-        outcome: what the connection's end looked like. What the stream itself said goes first: a failure in it makes it
-        `failed` (or `truncated`), its terminal event `complete`, whoever hung up afterwards (Codex resets at once).
+        outcome: what the connection's end looked like. What the stream itself said, in its last attempt, goes first: a failure
+        makes it `failed` (or `truncated`), its terminal event `complete`, whoever hung up afterwards (Codex resets at once).
         """
         record = self.record
+        if self.attempt.ended and outcome in ("client_gone", "interrupted"):
+            self.failure = None  # it was about to be mended
         record.outcome = self._outcome(outcome)
         record.duration_ms = (now - self._began) * 1000
         if record.outcome != "complete":
             self._blame(error_type, error)
         elif self.malformed:
             record.error_type, record.error = "malformed", self._malformed_error()
+        self._close(now)
         self._time()
-        self._count()
+        self.total()
         return record
 
     def _outcome(self, outcome: Outcome) -> Outcome:
@@ -241,13 +246,28 @@ class Observation:
             return "truncated" if outcome == "complete" else outcome
         if self.failure is not None:
             return "failed"
+        if not self.ended and outcome == "complete" and self.attempt.ended not in ("", "complete"):
+            return "truncated" if self.record.chunks else "failed"
         return "complete" if self.ended else outcome
+
+    def _close(self, now: float) -> None:
+        """The last attempt ends with its stream, unless it has ended before."""
+        record = self.record
+        ended = record.outcome if record.outcome in tries.NOT_BROKEN else record.error_type
+        self.end_attempt(ended or "", now, error=record.error or "")
+        self._put_by()
+        told = [one for one in self.attempts if one.chunks or one.ended == "complete"]
+        last = next(reversed(told or [one for one in self.attempts if one.served]), None)
+        if last is not None:
+            record.model_served = last.served or (last.model if last.model != record.model_requested else "")
 
     def _blame(self, error_type: str, error: str) -> None:
         failure = self.failure
         if failure is not None and (failure.type != "truncated" or not error):
             kind = failure.type or failure.code or (str(failure.status) if failure.status else "error")
             error_type, error = kind, failure.message
+        elif self.record.outcome not in tries.NOT_BROKEN and self.attempt.ended not in tries.NOT_BROKEN:
+            error_type, error = error_type or self.attempt.ended, error or self.attempt.error or ""
         if self.malformed:
             error = f"{error}; {self._malformed_error()}" if error else self._malformed_error()
         self.record.error_type = clean(error_type, NAME_LENGTH) or self.record.outcome
@@ -257,43 +277,24 @@ class Observation:
         return clean(f"{self.malformed} malformed: {self._first_malformed}", ERROR_LENGTH)
 
     def _time(self) -> None:
-        if self._gap_count or self._together:
-            self.record.gap_p50_ms = self._gap_percentile(0.50)
-            self.record.gap_p95_ms = self._gap_percentile(0.95)
-            self.record.gap_max_ms = self._gap_max
+        if self._gaps:
+            self.record.gap_p50_ms = self._gaps.percentile(0.50)
+            self.record.gap_p95_ms = self._gaps.percentile(0.95)
+            self.record.gap_max_ms = self._gaps.largest
 
-    def _gap_percentile(self, q: float) -> float:
-        """Over all gaps: those of nothing come first in their order, the sample stands for the others."""
-        at = q * (self._together + self._gap_count - 1) - self._together
-        if at < 0 or not self._gap_count:
-            return 0.0
-        return percentile(sorted(self._gaps), at / max(self._gap_count - 1, 1))
+    def total(self) -> None:
+        """Sum up what the attempts were billed. Called again once a tokenizer has counted, and a price list was asked."""
+        record = self.record
+        record.input_tokens = tries.tokens(self.attempts, "input_tokens")
+        record.output_tokens = tries.tokens(self.attempts, "output_tokens")
+        billed = tries.add_up(attempt.usage for attempt in self.attempts if attempt.usage)
+        record.cached_tokens, record.reasoning_tokens = billed.cached_tokens, billed.reasoning_tokens
+        record.usage_source = tries.source(self.attempts)
+        record.cost_usd = tries.cost(self.attempts)
+        self._rate()
 
-    def _count(self) -> None:
-        usage = self.usage
-        if usage is not None:
-            record = self.record
-            record.input_tokens, record.output_tokens = usage.input_tokens, usage.output_tokens
-            record.cached_tokens, record.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
-            record.usage_source = "provider"
-        self.rate()
-
-    def rate(self) -> None:
-        """Tokens per second over the generation: first content to last. Called again once a tokenizer has counted."""
+    def _rate(self) -> None:
+        """Tokens per second over the generation: first content to last."""
         tokens = self.record.output_tokens
         if tokens and self._first is not None and self._last > self._first:
             self.record.tokens_per_s = tokens / (self._last - self._first)
-
-
-def percentile(ordered: list[float], q: float) -> float:
-    """The q-quantile of a sorted, non-empty list, by linear interpolation (as numpy's default)."""
-    at = q * (len(ordered) - 1)
-    low = int(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-
-
-def clean(text: str, length: int) -> str:
-    """Make a stranger's text fit for a row: printable, short, and without what looks like a credential."""
-    text = _SECRET.sub("[redacted]", "".join(c if c.isprintable() else " " for c in text[: length * 4]))
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -12,7 +12,6 @@ from typing import Any
 from genai_prices import data_snapshot, types
 
 from midstream.events import Usage
-from midstream.observation import StreamRecord
 from midstream.wire.json_text import as_dict, as_int, as_list
 
 LOOKUPS = 1024
@@ -39,18 +38,6 @@ def cost_usd(provider_price_id: str, model: str, usage: Usage, when: datetime | 
     except Exception:
         log.exception("pricing a stream of %.100r failed; its row has no cost", model)
         return None
-
-
-def usage_of(record: StreamRecord, usage: Usage | None) -> Usage:
-    """The record's counts (of which a tokenizer may have made some), with what only the provider's usage holds."""
-    return Usage(
-        input_tokens=record.input_tokens,
-        output_tokens=record.output_tokens,
-        cached_tokens=record.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens if usage else None,
-        reasoning_tokens=record.reasoning_tokens,
-        raw=usage.raw if usage else {},
-    )
 
 
 def _billed(raw: Mapping[str, Any]) -> float | None:

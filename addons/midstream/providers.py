@@ -5,6 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Protocol
+
+
+class Owner(Protocol):
+    """Whose a host is, built in or configured: what recognition needs of a provider.
+
+    name: the `provider` column. prices: its id in genai-prices, "" where it has none. dialect: what its chats are in, None
+    where nobody has said.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prices(self) -> str: ...
+    @property
+    def dialect(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +30,11 @@ class Provider:
     name: str
     hosts: tuple[str, ...]
     prices: str = ""
+
+    @property
+    def dialect(self) -> str | None:
+        api = CHAT_APIS.get(self.name)
+        return api.dialect if api else None
 
 
 PROVIDERS = (

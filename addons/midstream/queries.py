@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from midstream import processes
-from midstream.observation import percentile
+from midstream.gaps import percentile
+from midstream.records import AttemptRecord
 
 type Row = dict[str, Any]
 type By = Literal["model", "provider", "app", "hour"]
@@ -64,6 +65,8 @@ _CONDITIONS = {
 
 EVERY = Filter()
 
+_NO_ATTEMPT: Row = dict.fromkeys(field.name for field in fields(AttemptRecord))
+
 
 class Reader:
     """Asks one open database; for one thread at a time. Rows are dicts, with the columns that the database has."""
@@ -102,10 +105,11 @@ class Reader:
         return found[0]
 
     def attempts(self, stream_id: str) -> list[Row]:
-        """The attempts of one stream, in order."""
+        """The attempts of one stream, in order. What an older midstream did not write down is None."""
         if "attempts" not in self._tables:
             return []
-        return self._ask("SELECT * FROM attempts WHERE stream_id = ? ORDER BY n", (stream_id,))
+        rows = self._ask("SELECT * FROM attempts WHERE stream_id = ? ORDER BY n", (stream_id,))
+        return [_NO_ATTEMPT | row for row in rows]
 
     def in_flight(self) -> list[Row]:
         """The streams that run now, oldest first; those of a killed process are left out."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
-from midstream.observation import AttemptRecord, StreamRecord
+from midstream.records import AttemptRecord, StreamRecord
 
 STREAM = tuple(f.name for f in fields(StreamRecord))
 ATTEMPT = tuple(f.name for f in fields(AttemptRecord))

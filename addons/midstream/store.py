@@ -21,8 +21,8 @@ from sqlite_utils import Database, Migrations
 
 from midstream import processes, rows, sqlite_errors
 from midstream.batching import Batcher
-from midstream.observation import AttemptRecord, StreamRecord
 from midstream.queries import Reader
+from midstream.records import AttemptRecord, StreamRecord
 
 DEFAULT_PATH = Path("~/.midstream/streams.db")
 
@@ -93,6 +93,13 @@ def m005_index_for_stats(db: Database) -> None:
         )
     """)
     db.table("streams").create_index(["model_requested"])
+
+
+@migrations()
+def m006_what_an_attempt_cost(db: Database) -> None:
+    """What each attempt was billed, by whose count, and what came after it."""
+    for column in ("input_tokens INTEGER", "usage_source TEXT", "cost_usd REAL", "next TEXT"):
+        db.execute(f"ALTER TABLE attempts ADD COLUMN {column}")
 
 
 def open_reader(path: Path | str) -> Reader:

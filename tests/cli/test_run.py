@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -44,6 +45,36 @@ def test_the_exit_code_is_mitmdumps(cli: Cli) -> None:
     done = cli("run", "--no-such-option", plain=True)
     assert done.returncode == 1
     assert "unrecognized arguments: --no-such-option" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["-p", "99999"], "99999 is no port"),
+        (["--no-such-option"], "unrecognized arguments"),
+        (["--mode", "nonsense"], "nonsense"),
+        (["-s", "no_such_script.py"], "no_such_script.py"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_does_not_start_is_not_announced(cli: Cli, options: list[str], complaint: str) -> None:
+    done = cli("run", *options, plain=True)
+    assert done.returncode != 0
+    assert complaint in done.stdout + done.stderr
+    assert "streams are recorded in" not in done.stderr
+
+
+def test_a_taken_port_is_not_announced(cli: Cli) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = cli("run", "-p", str(taken.getsockname()[1]), plain=True)
+    assert done.returncode == 1
+    assert "streams are recorded in" not in done.stderr
+
+
+def test_questions_to_mitmdump_are_answered_alone(cli: Cli) -> None:
+    assert cli("run", "--options", plain=True).stderr == ""
 
 
 PRINT_OPTIONS = """
@@ -93,3 +124,19 @@ def test_the_password_is_not_among_the_arguments(monkeypatch: pytest.MonkeyPatch
     [(arguments, environment)] = calls
     assert "geheim" not in " ".join(arguments)
     assert environment["MIDSTREAM_UPSTREAM_AUTH"] == "me:geheim"
+
+
+def test_rules_that_break_streams_reach_mitmdump(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr("os.execve", lambda _, arguments, __: calls.append(arguments))
+    rules = ["--break", "cut after=40 p=0.2", "--break", "status=429 times=1"]
+    done = CliRunner().invoke(main, ["run", "--db", str(tmp_path / "x.db"), *rules, "-q"])
+    assert done.exit_code == 0, done.output
+    ours = [word for word in calls[0] if word.startswith("midstream_break=")]
+    assert ours == ["midstream_break=cut after=40 p=0.2", "midstream_break=status=429 times=1"]
+
+
+def test_a_wrong_rule_is_said_before_mitmdump_starts() -> None:
+    done = CliRunner().invoke(main, ["run", "--break", "cut aftr=4"])
+    assert done.exit_code == 2
+    assert "cannot parse 'cut aftr=4': cut takes no 'aftr'" in " ".join(done.output.split())

@@ -73,7 +73,10 @@ ATTEMPTS = (
         model="gpt-4o",
         started_at="2026-11-24T04:00:00.000Z",
         http_status=503,
+        duration_ms=120.0,
         ended="overloaded",
+        error="busy\x1b[2J",
+        next="retry after 1.4 s",
     ),
     AttemptRecord(
         stream_id="004abc",
@@ -170,8 +173,23 @@ def test_show_finds_a_stream_by_its_beginning(db: Path, wanted: str) -> None:
 def test_show_tells_the_attempts_as_a_timeline(db: Path) -> None:
     printed = midstream("show", "004", "--db", db).stdout
     assert "server went\\x1b[2J away" in printed
-    assert "overloaded" in printed
+    assert "openai/gpt-4o: overloaded after 120 ms (busy\\x1b[2J) → retry after 1.4 s" in printed
     assert "1.50 s" in printed
+
+
+def test_show_as_json_has_what_each_attempt_cost_and_what_came_next(db: Path) -> None:
+    found = json.loads(midstream("show", "004", "--db", db, "--json").stdout)
+    assert set(found["attempt_rows"][0]) == set(AttemptRecord.__dataclass_fields__)
+    assert [attempt["next"] for attempt in found["attempt_rows"]] == ["retry after 1.4 s", ""]
+
+
+def test_streams_tell_how_many_attempts_a_stream_took_only_if_one_took_more(tmp_path: Path) -> None:
+    for attempts, told in ((1, False), (3, True)):
+        path = tmp_path / f"{attempts}.db"
+        writer = StoreWriter(path)
+        writer.finished(record(1, attempts=attempts))
+        writer.close()
+        assert ("attempts" in midstream("streams", "--db", path).stdout) is told
 
 
 @pytest.mark.parametrize("wanted", ["0", "9", "%", "", "00_abc"])

@@ -29,6 +29,7 @@ from midstream.conversation import (
 from midstream.dialects.anthropic_request import read_conversation, write_request
 from midstream.dialects.openai_chat_request import read_conversation as read_chat
 from midstream.dialects.openai_chat_request import write_request as write_chat
+from midstream.dialects.prefill import takes_prefill
 from midstream.wire.json_text import Json
 
 HI = [{"role": "user", "content": "hi"}]
@@ -752,6 +753,8 @@ def test_any_conversation_makes_turns_that_anthropic_takes(messages: list[Messag
     try:
         said = written(*(messages or [USER]), model=model)
     except Inexpressible:
+        if messages[-1:] and messages[-1].role == "assistant" and takes_prefill("anthropic_messages", model) is False:
+            return
         words = [p for m in messages for p in m.parts if not isinstance(p, TextPart) or p.text.strip()]
         assert all(isinstance(part, ReasoningPart) for part in words)
         return

@@ -177,6 +177,7 @@ def test_response_formats() -> None:
         ("gpt-oss:20b", ReasoningSettings("minimal"), "low", ()),
         ("gpt-oss:20b", ReasoningSettings("xhigh"), "high", ()),
         ("gpt-oss:20b", ReasoningSettings(budget=4000), "medium", ()),
+        ("gpt-oss:20b", ReasoningSettings(budget=0), "low", ("reasoning",)),
     ],
 )
 def test_how_much_to_think(model: str, settings: ReasoningSettings, think: Any, dropped: Any) -> None:

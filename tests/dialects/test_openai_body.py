@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from midstream.conversation import Conversation, Inexpressible, Message, TextPart
+from midstream.conversation import Conversation, Inexpressible, Message, TextPart, ToolUsePart, Written
+from midstream.dialects.anthropic_request import write_request as write_messages
 from midstream.dialects.openai_body import LOST_LIMIT, Lost, Turn, write_turns
 from midstream.dialects.openai_chat_request import write_request
 from midstream.dialects.openai_fields import Fields
+from midstream.dialects.openai_responses_request import write_request as write_responses
 from midstream.wire.json_text import Json
 
 
@@ -51,22 +54,78 @@ def test_only_so_many_lost_fields_are_named() -> None:
     assert len(lost) == LOST_LIMIT
 
 
+def foreign(*messages: Message, dialect: str = "other", model: str = "m", extras: Json | None = None) -> Conversation:
+    return Conversation(model=model, messages=messages or (said("a"),), dialect=dialect, extras=extras or {})
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "binds"),
+    ("name", "value"),
     [
-        ("modalities", ["text"], False),
-        ("modalities", ["text", "audio"], True),
-        ("generationConfig.responseModalities", ["TEXT"], False),
-        ("generationConfig.responseModalities", ["IMAGE"], True),
-        ("background", False, False),
-        ("background", True, True),
-        ("metadata", {"a": 1}, False),
+        ("modalities", ["text", "audio"]),
+        ("generationConfig.responseModalities", ["IMAGE"]),
+        ("background", True),
+        ("web_search_options", {}),
     ],
 )
-def test_which_extras_of_another_dialect_bind(name: str, value: Any, binds: bool) -> None:
-    conversation = Conversation(model="m", messages=(said("a"),), dialect="other", extras={name: value})
-    if binds:
-        with pytest.raises(Inexpressible, match=name):
-            write_request(conversation)
-    else:
-        assert write_request(conversation).dropped == (name,)
+def test_extras_of_another_dialect_that_bind_rule_a_target_out(name: str, value: Any) -> None:
+    with pytest.raises(Inexpressible, match=name):
+        write_request(foreign(extras={name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("modalities", ["text"]),
+        ("generationConfig.responseModalities", ["TEXT"]),
+        ("background", False),
+        ("tools", []),
+    ],
+)
+def test_what_says_nothing_is_not_told_of(name: str, value: Any) -> None:
+    assert write_request(foreign(extras={name: value})).dropped == ()
+
+
+def test_other_extras_of_another_dialect_are_dropped() -> None:
+    assert write_request(foreign(extras={"metadata": {"a": 1}, "seed": None})).dropped == ("metadata", "seed")
+
+
+@pytest.mark.parametrize("name", ["a\r\nSet-Cookie: x", "a,b", "é", "x" * 101, "", " ", "\ud83d"])
+def test_no_name_of_a_clients_can_break_a_header(name: str) -> None:
+    assert write_request(foreign(extras={name: 1})).dropped == ("a field",)
+
+
+def test_only_so_many_names_are_told() -> None:
+    dropped = write_request(foreign(extras={f"field{n}": n for n in range(10_000)})).dropped
+    assert len(dropped) == LOST_LIMIT + 1
+    assert "other fields" in dropped
+
+
+BEGUN = Message("assistant", (TextPart("{"),))
+HANDED_OVER = Message("assistant", (ToolUsePart("1", "f", "{}"),))
+
+
+@pytest.mark.parametrize("client", ["anthropic_messages", "gemini", "ollama"])
+@pytest.mark.parametrize("write", [write_request, write_responses])
+def test_a_prefill_is_no_finished_turn(client: str, write: Callable[[Conversation], Written]) -> None:
+    with pytest.raises(Inexpressible, match="prefill"):
+        write(foreign(said("a"), BEGUN, dialect=client, model="gpt-4.1"))
+    assert write(foreign(said("a"), BEGUN, said("b"), dialect=client, model="gpt-4.1")).dropped == ()
+
+
+def test_a_finished_turn_is_one_elsewhere_too() -> None:
+    assert write_responses(foreign(said("a"), BEGUN, dialect="openai_chat", model="gpt-4.1")).dropped == ()
+
+
+@pytest.mark.parametrize("last", [Message("assistant", ()), Message("assistant", (TextPart(" "),)), HANDED_OVER])
+def test_only_words_are_a_prefill(last: Message) -> None:
+    assert write_request(foreign(said("a"), last, dialect="gemini", model="gpt-4.1")).dropped == ()
+
+
+def test_an_unknown_model_may_take_a_prefill() -> None:
+    assert write_request(foreign(said("a"), BEGUN, dialect="anthropic_messages", model="qwen3")).dropped == ()
+
+
+def test_a_model_that_refuses_a_prefill_is_not_asked() -> None:
+    with pytest.raises(Inexpressible, match="prefill"):
+        write_messages(foreign(said("a"), BEGUN, dialect="openai_chat", model="claude-opus-4-6"))
+    assert write_messages(foreign(said("a"), BEGUN, dialect="openai_chat", model="claude-opus-4-5")).dropped == ()

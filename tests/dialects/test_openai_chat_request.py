@@ -421,10 +421,10 @@ def test_foreign_extras_that_change_the_answer_rule_it_out(extra: Any) -> None:
 def test_what_is_dropped_is_named() -> None:
     written = write_request(
         foreign(
-            top_k=3, extras={"metadata": {}, "background": False}, reasoning=ReasoningSettings(budget=0, summary=True)
+            top_k=3, extras={"metadata": {}, "truncation": "auto"}, reasoning=ReasoningSettings(budget=0, summary=True)
         )
     )
-    assert written.dropped == ("background", "metadata", "reasoning", "reasoning.summary", "top_k")
+    assert written.dropped == ("metadata", "reasoning", "reasoning.summary", "top_k", "truncation")
     assert "top_k" not in written.body
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from midstream.conversation import Inexpressible, MediaPart, ReasoningSettings, ToolResultPart, ToolUsePart
-from midstream.dialects.openai_parts import CallIds, effort, file_text, media_url, read_image, split_data_url
+from midstream.conversation import Inexpressible, MediaPart, ToolResultPart, ToolUsePart
+from midstream.dialects.openai_parts import CallIds, file_text, media_url, read_image, split_data_url
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,6 @@ def test_the_text_of_a_text_file(media: MediaPart, text: str | None) -> None:
     assert file_text(media) == text
 
 
-@pytest.mark.parametrize(
-    ("budget", "word"), [(None, ""), (0, ""), (1024, "low"), (2048, "low"), (8000, "medium"), (32_000, "high")]
-)
-def test_a_budget_in_openais_words(budget: int | None, word: str) -> None:
-    assert effort(ReasoningSettings(budget=budget)) == word
-
-
-def test_an_effort_is_said_as_it_is() -> None:
-    assert effort(ReasoningSettings("minimal", budget=9)) == "minimal"
-
-
 def test_results_without_ids_answer_the_calls_of_their_name_in_order() -> None:
     ids = CallIds()
     calls = [ids.call(ToolUsePart("", name, "{}")) for name in ("f", "g", "f")]
@@ -60,3 +49,9 @@ def test_results_without_ids_answer_the_calls_of_their_name_in_order() -> None:
 def test_a_result_without_a_call_is_inexpressible() -> None:
     with pytest.raises(Inexpressible):
         CallIds().result(ToolResultPart("", (), "f"))
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/a.png", "https://generativelanguage.googleapis.com/v1beta/files/1", ""])
+def test_a_medium_that_only_its_own_provider_can_find_has_no_url(url: str) -> None:
+    with pytest.raises(Inexpressible):
+        media_url(MediaPart("image", url=url))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midstream.relay import asked
-from midstream.relay.target import BY_NAME
+from midstream.relay.prepare import BY_NAME
 
 
 @pytest.mark.parametrize(

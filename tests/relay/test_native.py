@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import anthropic
@@ -16,22 +16,25 @@ import pytest
 from aiohttp import test_utils, web
 
 from end_to_end.test_redelivery import CHAT, MESSAGES
+from midstream.config import Config
 from midstream.dialects.base import RequestFacts
 from midstream.dialects.registry import Match
-from midstream.ledger import Account, new_id, utc_now
+from midstream.ledger import Account, Ledger, new_id, utc_now
 from midstream.observation import Observation, StreamRecord
 from midstream.relay import kept_stream, native
+from midstream.relay.ask import intercepted
+from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.log import StreamLog
-from midstream.relay.target import BY_NAME
-from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.prepare import BY_NAME
+from midstream.relay.upstream import Upstream, UpstreamRequest
 
 COMMENT = b": keepalive\n\n"
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 TURNS = 50
 """Turns of the event loop that the provider is silent for, between any two pieces."""
 
-type Deliver = Callable[[Job, web.BaseRequest, Any, Any], Any]
+type Deliver = Callable[[Job, web.BaseRequest, Means], Any]
 
 
 class Silent:
@@ -44,7 +47,7 @@ class Silent:
         self._headers = {"content-type": "text/event-stream"} | headers
         self.headers = [(k.encode(), v.encode()) for k, v in self._headers.items()]
 
-    async def open(self, request: UpstreamRequest) -> Silent:
+    async def open(self, request: UpstreamRequest, *, connect: float) -> Silent:
         return self
 
     def header(self, name: str) -> str:
@@ -68,10 +71,10 @@ class NoLedger:
     def first_content(self, account: Account) -> None: ...
 
 
-async def reattachable(job: Job, request: web.BaseRequest, upstream: Any, ledger: Any) -> web.StreamResponse:
+async def reattachable(job: Job, request: web.BaseRequest, means: Means) -> web.StreamResponse:
     """The same delivery where `reattach` is set: through a log."""
-    stream = kept_stream.KeptStream(job, StreamLog(window=1 << 20, spool=0, folder=None), ledger)
-    stream.task = asyncio.create_task(stream.run(upstream))
+    stream = kept_stream.KeptStream(job, StreamLog(window=1 << 20, spool=0, folder=None), means)
+    stream.task = asyncio.create_task(stream.run())
     stream.task.add_done_callback(lambda _: stream.over())
     follower = kept_stream.Follower(stream, job)
     try:
@@ -95,12 +98,14 @@ def body_of(deliver: Deliver, dialect: str, *pieces: bytes, **headers: str) -> b
     async def fetch() -> bytes:
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             record = StreamRecord(id=new_id(), started_at=utc_now())
+            sent = UpstreamRequest(method="POST", url="https://x.test/", headers=(), body=b"")
+            match = Match(BY_NAME[dialect], "x", "", RequestFacts(stream=True))
             job = Job(
-                request=UpstreamRequest(method="POST", url="https://x.test/", headers=(), body=b""),
-                match=Match(BY_NAME[dialect], "x", "", RequestFacts()),
+                ask=intercepted(Config.default(), sent, match, b""),
                 account=Account(Observation(record, time.monotonic())),
             )
-            return await deliver(job, request, Silent(pieces, named), NoLedger())  # type: ignore[no-any-return]
+            means = Means(cast(Upstream, Silent(pieces, named)), cast(Ledger, NoLedger()))
+            return await deliver(job, request, means)  # type: ignore[no-any-return]
 
         async with (
             test_utils.RawTestServer(answer) as server,

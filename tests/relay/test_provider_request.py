@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from midstream.relay.prepare import BY_NAME
 from midstream.relay.provider_request import streaming
-from midstream.relay.target import BY_NAME
 from midstream.relay.upstream import UpstreamRequest
 
 HI = [{"role": "user", "content": "Hi"}]

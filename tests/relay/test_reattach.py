@@ -17,6 +17,8 @@ from midstream.dialects import registry
 from midstream.ledger import Account, Ledger
 from midstream.observation import Observation, StreamRecord
 from midstream.relay import reattach
+from midstream.relay.ask import intercepted
+from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.reattach import Reattach
 from midstream.relay.same_request import VARYING, has_idempotency_key, identity, is_retry
@@ -141,9 +143,9 @@ class Setting:
         self.taken: list[bytes] = []
         self._pieces = list(pieces)
         config = Config.model_validate({"streams": {"reattach": 1000.0} | streams})
-        self.reattach = Reattach(lambda: config, cast(Upstream, self), cast(Ledger, self.ledger))
+        self.reattach = Reattach(lambda: config, Means(cast(Upstream, self), cast(Ledger, self.ledger)))
 
-    async def open(self, request: UpstreamRequest) -> FakeResponse:
+    async def open(self, request: UpstreamRequest, *, connect: float) -> FakeResponse:
         self.open_count += 1
         self.opened.release()
         return FakeResponse(self._pieces, self.taken)
@@ -152,7 +154,8 @@ class Setting:
         match = registry.recognise("api.openai.com", "/v1/chat/completions", request.body)
         assert match is not None
         record = StreamRecord(id=str(self.open_count), started_at="")
-        job = Job(request=request, match=match, account=Account(Observation(record, 0.0)))
+        question = intercepted(Config.default(), request, match, request.body)
+        job = Job(ask=question, account=Account(Observation(record, 0.0)))
         assert self.reattach.wants(job)
         return asyncio.create_task(self.reattach.deliver(job, make_mocked_request("POST", "/")))
 
@@ -169,6 +172,7 @@ def run(work: Coroutine[None, None, None]) -> None:
 
 
 RETRY = (b"x-stainless-retry-count", b"1")
+FIRST = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 
 
 def test_the_oldest_make_room_when_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +246,11 @@ def test_with_nobody_reading_the_provider_is_paused_at_the_limit(tmp_path: Path)
     async def work() -> None:
         size = 8 * 1024
         setting = Setting(
-            *[bytes([n % 256]) * size for n in range(100)], window=16 * 1024, spool=64 * 1024, spool_dir=str(tmp_path)
+            FIRST,  # what comes before the first token is held back, whoever reads it
+            *[bytes([n % 256]) * size for n in range(100)],
+            window=16 * 1024,
+            spool=64 * 1024,
+            spool_dir=str(tmp_path),
         )
         await setting.leave(ask())
         seen = -1
@@ -277,8 +285,9 @@ def test_only_streaming_requests_wait_and_only_where_the_configuration_says_so()
         match = registry.recognise("api.openai.com", "/v1/chat/completions", body)
         assert match is not None
         config = Config.model_validate({"streams": {"reattach": wait}})
-        job = Job(request=ask(body=body), match=match, account=cast(Account, None))
-        return Reattach(lambda: config, cast(Upstream, None), cast(Ledger, None)).wants(job)
+        question = intercepted(config, ask(body=body), match, body)
+        job = Job(ask=question, account=cast(Account, None))
+        return Reattach(lambda: config, Means(cast(Upstream, None), cast(Ledger, None))).wants(job)
 
     assert wants(BODY, 1.0)
     assert not wants(BODY, 0.0)

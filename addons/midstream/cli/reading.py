@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NO_DATABASE = 2
 """Exit code; 1 is for what went wrong, 2 (as click has it) for what the caller can put right."""
 
+_FIRST_STREAM = """\
+  midstream exec -- python app.py     run a program through the proxy
+  midstream demo                      or see it work without one"""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -70,16 +74,14 @@ def reading(db: str) -> Iterator[Reader]:
     """Open the database to read. What is wrong with it becomes a message and an exit code, never a traceback."""
     path = Path(db).expanduser()
     if not path.is_file():
-        complain(
-            f"there is no database at {tilde(path)} yet. It is made with the first stream:\n"
-            "  midstream exec -- python app.py     run a program through the proxy\n"
-            "  midstream demo                      or see it work without one"
-        )
+        complain(f"there is no database at {tilde(path)} yet. It is made with the first stream:\n{_FIRST_STREAM}")
     from midstream.store import open_reader
 
     try:
         reader = open_reader(path)
     except (sqlite3.Error, OSError, ValueError) as error:
+        if str(error.__cause__) == "no such table: streams":  # its first start was broken off before it had its tables
+            complain(f"nothing has been recorded in {tilde(path)} yet. The first stream will be:\n{_FIRST_STREAM}")
         complain(clean(error))
     try:
         with reader:

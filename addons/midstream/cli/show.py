@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from midstream.cli.output import Column, clean, console, print_json, print_table, written
+from midstream.cli.output import Column, clean, console, print_json, written
 from midstream.cli.reading import complain, db_option, json_option, reading, tilde_arguments
+from midstream.cli.timeline import PLAIN, RICH, timeline
 
 if TYPE_CHECKING:
     from midstream.queries import Reader
@@ -61,19 +62,6 @@ SECTIONS = {
 UNLESS_ZERO = frozenset({"rerouted", "breaks", "resumes", "paused_ms"})
 """What is worth a line only if it happened."""
 
-ATTEMPTS = (
-    Column("n", "n", "number"),
-    Column("after", "after", "ms"),
-    Column("provider", "provider"),
-    Column("model", "model"),
-    Column("http_status", "status", "text"),
-    Column("ttft_ms", "first token", "ms"),
-    Column("duration_ms", "duration", "ms"),
-    Column("output_tokens", "out", "number"),
-    Column("ended", "ended", "outcome"),
-    Column("error", "error"),
-)
-
 
 @click.command()
 @click.argument("stream_id", metavar="ID")
@@ -81,6 +69,9 @@ ATTEMPTS = (
 @db_option
 def show(stream_id: str, as_json: bool, db: str) -> None:
     """Show everything about one stream, its attempts as a timeline.
+
+    A bar stands for the stream's whole duration: where an attempt waited for its first token, and where it streamed. Below
+    it: whom it asked, how it ended, and what came next.
 
     ID is a stream's id or a beginning that no other has, or `last`: the newest.
 
@@ -91,7 +82,7 @@ def show(stream_id: str, as_json: bool, db: str) -> None:
     """
     with reading(db) as reader:
         row = _find(reader, stream_id, db)
-        attempts = [dict(attempt) for attempt in reader.attempts(row["id"])]
+        attempts = reader.attempts(row["id"])
     if as_json:
         print_json({**row, "attempt_rows": attempts})
     else:
@@ -124,20 +115,10 @@ def _print(row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Non
             out.print(line.append(written(column, row[column.key]), style="not dim"), soft_wrap=True)
     if attempts:
         out.print(Text("\nattempts", style="bold"))
-        print_table(ATTEMPTS, [{**attempt, "after": _after(row, attempt)} for attempt in attempts])
+        for line in timeline(row, attempts, out.width, PLAIN if out.options.ascii_only else RICH):
+            out.print(line, soft_wrap=True)
 
 
 def _known(column: Column, row: Mapping[str, Any]) -> bool:
     value = row.get(column.key)
     return value not in (None, "") and not (column.key in UNLESS_ZERO and value == 0)
-
-
-def _after(row: Mapping[str, Any], attempt: Mapping[str, Any]) -> float | None:
-    """Milliseconds from the stream's beginning to the attempt's."""
-    from datetime import datetime
-
-    try:
-        began = datetime.fromisoformat(row["started_at"])
-        return (datetime.fromisoformat(attempt["started_at"]) - began).total_seconds() * 1000
-    except (ValueError, TypeError, KeyError):
-        return None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from midstream.cli.output import Column, print_json, print_table
 from midstream.cli.reading import Moment, db_option, json_option, reading
+
+if TYPE_CHECKING:
+    from midstream.queries import Row
 
 OUTCOMES = ("complete", "client_gone", "truncated", "failed", "interrupted")
 
@@ -24,6 +29,9 @@ COLUMNS = (
     Column("output_tokens", "out", "number", drop=3),
     Column("cost_usd", "cost", "money", drop=2),
 )
+
+HEALED = Column("healed", "attempts", "number", drop=10)
+"""Only where a stream had more than one."""
 
 
 @click.command()
@@ -51,6 +59,11 @@ def streams(as_json: bool, db: str, limit: int, **filters: str | None) -> None:
     if as_json:
         print_json(rows)
     elif rows:
-        print_table(COLUMNS, [row | {"model": row["model_served"] or row["model_requested"]} for row in rows])
+        print_table((*COLUMNS, HEALED), [_shown(row) for row in rows])
     else:
         click.echo("No stream matches." if any(filters.values()) else "No stream has been recorded yet.")
+
+
+def _shown(row: Row) -> Row:
+    healed = row["attempts"] if (row["attempts"] or 0) > 1 else None
+    return row | {"model": row["model_served"] or row["model_requested"], "healed": healed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from midstream.dialects.base import Decoder, Dialect
@@ -9,6 +10,7 @@ from midstream.events import Event, Failure, Malformed
 from midstream.wire import FRAME_LIMIT, Damage, Frame, FrameDecoder
 from midstream.wire.content_encoding import ContentDecoder
 from midstream.wire.eventstream import EventStreamDecoder
+from midstream.wire.framing import FramingName
 from midstream.wire.json_array import JsonArrayDecoder
 from midstream.wire.json_text import parse_json
 from midstream.wire.ndjson import NdjsonDecoder
@@ -23,6 +25,12 @@ BOM = b"\xef\xbb\xbf"
 LINES_TYPES = frozenset(
     ("application/x-ndjson", "application/jsonl", "application/jsonlines", "application/stream+json")
 )
+_NAMES: Mapping[type[FrameDecoder], FramingName] = {
+    SseDecoder: "sse",
+    NdjsonDecoder: "ndjson",
+    JsonArrayDecoder: "json_array",
+    EventStreamDecoder: "eventstream",
+}
 SSE_STARTS = frozenset((b":", b"d", b"e", b"i", b"r"))
 """What an SSE body may begin with: a comment, or a field's name (data, event, id, retry)."""
 
@@ -43,6 +51,17 @@ class AnswerDecoder:
         self._content = ContentDecoder(content_encoding)
         self._start = b""
         self._chosen: tuple[FrameDecoder, Decoder] | None = None
+        self._size = self._boundary = 0
+
+    @property
+    def framing(self) -> FramingName | None:
+        """How the body is framed; None until a byte has told."""
+        return _NAMES.get(type(self._chosen[0]), "whole") if self._chosen else None
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """The dialect's own decoder, for `Dialect.resume`; None until a byte has told the framing."""
+        return self._chosen[1] if self._chosen else None
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what these bytes, as they were on the wire, complete."""
@@ -56,6 +75,33 @@ class AnswerDecoder:
         events = self._plain(self._content.close()) + self._content_damage()
         framing, decoder = self._chosen or self._choose()
         return events + _decode(framing.close(), decoder) + decoder.close()
+
+    def feed_frames(self, data: bytes) -> list[tuple[int, list[Event]]]:
+        """Return, for each frame that these bytes complete, the offset in the body just past it, and its events: so whoever
+        passes the body on can cut it between two frames. A last entry without events is past comments behind the last frame.
+
+        Instead of `feed`, from the first byte on, and only for a body without a content encoding: offsets are in what is decoded.
+        """
+        self._size += len(data)
+        if self._chosen is None:
+            self._start += data
+            if not _is_telling(self._start):
+                return []
+            self._chosen = self._choose()
+            data, self._start = self._start, b""
+        framing, decoder = self._chosen
+        frames = _by_frame(framing.feed(data), decoder)
+        if type(framing) is SseDecoder and framing.boundary > (frames[-1][0] if frames else self._boundary):
+            frames.append((framing.boundary, []))
+        if frames:
+            self._boundary = frames[-1][0]
+        return frames
+
+    def close_frames(self) -> list[tuple[int, list[Event]]]:
+        """Instead of `close`, after `feed_frames`: a last frame that nothing ended (an SSE event without its blank line, a line
+        without LF), and, as the last entry, the size of the body with what its end means."""
+        framing, decoder = self._chosen or self._choose()
+        return [*_by_frame(framing.close(), decoder), (self._size, decoder.close())]
 
     def _plain(self, data: bytes) -> list[Event]:
         if self._chosen is None:
@@ -91,6 +137,12 @@ def _decode(frames: list[Frame | Damage], decoder: Decoder) -> list[Event]:
             case _:
                 assert_never(frame)
     return events
+
+
+def _by_frame(frames: list[Frame | Damage], decoder: Decoder) -> list[tuple[int, list[Event]]]:
+    return [
+        (frame.end, decoder.feed(frame) if isinstance(frame, Frame) else [Malformed(frame.reason)]) for frame in frames
+    ]
 
 
 def _is_telling(start: bytes) -> bool:

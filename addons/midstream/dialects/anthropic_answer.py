@@ -236,5 +236,5 @@ def _parsed(text: str, *, cut: bool) -> Any:
             return None
     try:
         return from_json(text, allow_partial=True)
-    except ValueError:
+    except (ValueError, TypeError):  # a lone surrogate: half an emoji
         return None

@@ -26,9 +26,14 @@ class _Block:
 
 
 class Blocks:
-    """The blocks of one message. Only blocks of tools are remembered, and only while they are open."""
+    """The blocks of one message. What they hold is remembered of tools alone, and only while they are open.
+
+    count: the number that the next block gets. unclosed: index → kind of the open blocks.
+    """
 
     def __init__(self) -> None:
+        self.count = 0
+        self.unclosed: dict[int, str] = {}
         self._open: dict[int, _Block] = {}
         self._calls = 0
 
@@ -36,6 +41,9 @@ class Blocks:
         """Read a content_block_start; [] if it says nothing."""
         index, block = _index(event), as_dict(event.get("content_block"))
         kind = as_str(block.get("type"))
+        self.count = max(self.count, index + 1)
+        if len(self.unclosed) < OPEN_LIMIT:
+            self.unclosed[index] = kind
         if kind == "text":
             return _text(block, index)
         if kind in ("thinking", "redacted_thinking"):
@@ -63,6 +71,7 @@ class Blocks:
     def stop(self, event: Json) -> list[Event]:
         """Read a content_block_stop; [] if it says nothing."""
         index = _index(event)
+        self.unclosed.pop(index, None)
         block = self._open.pop(index, None)
         if block is None or block.call is None or block.in_pieces or not block.arguments:
             return []
@@ -75,6 +84,11 @@ class Blocks:
             place = {"index": index}
             events += self.start(place | {"content_block": block}) + self.stop(place)
         return events
+
+    def call_of(self, index: int) -> int:
+        """The number of the client's call that an open block is; -1 for anything else."""
+        block = self._open.get(index)
+        return -1 if block is None or block.call is None else block.call
 
     def _tool(self, kind: str, block: Json, index: int) -> list[Event]:
         """tool_use is the client's; server_tool_use, mcp_tool_use and their like are the provider's."""

@@ -7,14 +7,17 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/use-claude
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from midstream.dialects.anthropic_answer import MessagesEncoder, write_answer, write_error
 from midstream.dialects.anthropic_blocks import Blocks
 from midstream.dialects.anthropic_request import read_conversation, write_request
+from midstream.dialects.anthropic_resume import resume
+from midstream.dialects.anthropic_words import write_failure
 from midstream.dialects.arguments import arguments_text
-from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
+from midstream.dialects.base import TRUNCATED, AnswerOptions, Decoder, Dialect, RequestFacts
 from midstream.dialects.token_counts import count, total
 from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Start, Text, Usage
 from midstream.wire import Frame
@@ -53,7 +56,7 @@ class AnthropicDecoder:
     """
 
     def __init__(self) -> None:
-        self._blocks = Blocks()
+        self.blocks = Blocks()
         self._usage: Json = {}
         self._named = False
         self._over = False
@@ -78,19 +81,19 @@ class AnthropicDecoder:
         if self._over:
             return []
         if kind == "content_block_delta":
-            return self._blocks.delta(body)
+            return self.blocks.delta(body)
         return self._rare(kind if isinstance(kind, str) else event, body, size)
 
     def _rare(self, kind: str, body: Json, size: int) -> list[Event]:
         match kind:
             case "content_block_start":
-                return self._blocks.start(body)
+                return self.blocks.start(body)
             case "content_block_stop":
-                return self._blocks.stop(body)
+                return self.blocks.stop(body)
             case "message_start":
                 message = as_dict(body.get("message"))
                 start = Start(as_str(message.get("id")), as_str(message.get("model")))
-                return [start, *self._blocks.whole(message.get("content")), *self._count(message.get("usage"), size)]
+                return [start, *self.blocks.whole(message.get("content")), *self._count(message.get("usage"), size)]
             case "message_delta":
                 return self._count(body.get("usage"), size) + read_finish(as_dict(body.get("delta")))
             case "message_stop":
@@ -216,6 +219,10 @@ def block_texts(content: Any, depth: int = 3) -> list[str]:
     return texts
 
 
+def _resume(options: AnswerOptions, events: Sequence[Event], decoder: Decoder | None) -> MessagesEncoder:
+    return resume(options, events, decoder.blocks if isinstance(decoder, AnthropicDecoder) else None)
+
+
 FINISH_REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -244,7 +251,9 @@ ANTHROPIC_MESSAGES = Dialect(
     write_request=write_request,
     encoder=MessagesEncoder,
     write_answer=write_answer,
+    resume=_resume,
     write_error=write_error,
+    write_failure=write_failure,
 )
 
 ANTHROPIC_COMPLETE = Dialect(
@@ -257,5 +266,6 @@ ANTHROPIC_COMPLETE = Dialect(
     prompt=prompt,
     finish_reasons=FINISH_REASONS,
     keepalive=PING,
+    write_failure=write_failure,
 )
 """The API before Messages: one completion of a prompt, without usage."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from midstream.events import Reasoning, ToolCall
@@ -27,7 +27,8 @@ type Write = Callable[[], list[Json]]
 class OpenBlock:
     """The open block. block: the provider's number. call: the number of the call it is; -1 for no call.
 
-    said: whether it has had a delta. begun: whether the call's arguments have. signature: told when the block closes.
+    said: whether it has had a delta. begun: whether the call's arguments have. signature: told when the block closes, unless
+    it is what was told already (signed).
     """
 
     index: int
@@ -36,6 +37,7 @@ class OpenBlock:
     call: int = -1
     said: bool = False
     signature: str = ""
+    signed: str = ""
     begun: bool = False
     _depth: int = 0
     _in_string: bool = False
@@ -83,6 +85,15 @@ class Blocks:
         self._held = deque[tuple[int, list[Write]]]()
         self._held_calls: dict[int, list[Write]] = {}
         self._size = 0
+
+    def go_on(self, count: int, unclosed: Sequence[OpenBlock]) -> list[Json]:
+        """Take up what another wrote, instead of what was written here: blocks up to `count`, the last of the unclosed still
+        open. Return the events that close the others."""
+        self._held.clear()
+        self._held_calls.clear()
+        self._size, self._count, self.failure = 0, count, ""
+        self.open = unclosed[-1] if unclosed else None
+        return [{"type": "content_block_stop", "index": block.index} for block in unclosed[:-1]]
 
     def text(self, text: str) -> list[Json]:
         """Add a piece of the answer. Whatever block it had, it joins what is open: Nova numbers each piece anew."""
@@ -214,7 +225,7 @@ class Blocks:
         if open_ is None:
             return []
         events: list[Json] = []
-        if open_.signature:
+        if open_.signature != open_.signed:
             events.append(self._delta({"type": "signature_delta", "signature": open_.signature}))
         if open_.call >= 0 and not open_.said:
             events.append(self._delta({"type": "input_json_delta", "partial_json": "{}"}))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from midstream.dialects.openai_finish import openai_finish_reason
 from midstream.events import Failure, Finish, Usage
-from midstream.wire.json_text import Json
+from midstream.wire import Frame
+from midstream.wire.json_text import Json, dump_json
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 _OWN_REASONS = frozenset(
@@ -70,9 +71,16 @@ def usage_of(usage: Usage | None) -> Json:
 
 
 def write_error(failure: Failure) -> Json:
-    """Return the body of an HTTP error, which is also what an `error` event holds."""
-    kind = failure.type if failure.type in _OWN_TYPES else _error_type(failure.status)
+    """Return the body of an HTTP error, which is also what an `error` event holds. OpenAI has `invalid_request_error` for a key
+    and a model that there are not, too."""
+    own = failure.type in _OWN_TYPES and not (failure.type == _INVALID and failure.status in _ERROR_TYPES)
+    kind = failure.type if own else _error_type(failure.status)
     return {"type": "error", "error": {"type": kind, "message": failure.message}}
+
+
+def write_failure(failure: Failure) -> Frame:
+    """Return the `error` event of a stream."""
+    return Frame(dump_json(write_error(failure)).encode(), event="error")
 
 
 def _error_type(status: int | None) -> str:

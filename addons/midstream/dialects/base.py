@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from midstream.conversation import Conversation, Written
 from midstream.events import Event, Failure
 from midstream.wire import Frame
+from midstream.wire.framing import FramingName
 from midstream.wire.json_text import Json, as_dict, as_str
 
 
@@ -77,6 +78,7 @@ class AnswerOptions:
     id, model: used until (and unless) a Start event names the provider's own; an id of another dialect's shape is replaced by
     one of this dialect's. created: Unix seconds. include_usage: whether usage was asked for (OpenAI chat alone cares).
     path: of the client's request, for a dialect whose APIs answer in different shapes (Ollama's /api/chat and /api/generate).
+    functions: whether the client uses OpenAI chat's legacy `functions`.
     """
 
     id: str
@@ -84,6 +86,7 @@ class AnswerOptions:
     created: int
     include_usage: bool = True
     path: str = ""
+    functions: bool = False
 
 
 class Encoder(Protocol):
@@ -94,6 +97,10 @@ class Encoder(Protocol):
         """Return the frames that say this event; none where it needs none. END closes what is open and writes the terminal
         frames; a Failure writes the frame that makes the dialect's SDK raise, and nothing may follow it."""
         ...
+
+
+def _sse(path: str, body: Json) -> FramingName:
+    return "sse"
 
 
 SSE_COMMENT = b": keepalive\n\n"
@@ -120,7 +127,13 @@ class Dialect:
     write_request: the reverse, for a target of this dialect. Raises Inexpressible.
     encoder: a new encoder for one streamed answer to a client of this dialect.
     write_answer: the events of a whole answer → its JSON.
+    resume: (options, events, decoder) → an encoder that goes on behind frames that the provider itself wrote, and that meant
+        these events: adjacent texts may be joined, and what is opaque be left out. decoder: the one of this dialect that read
+        those frames and nothing else; it knows what events leave out (open blocks, item ids). None: the events alone must do.
     write_error: a failure → the JSON body of an HTTP error, as this dialect's SDK reads it.
+    write_failure: a failure → the frame that says it inside a stream, where that needs no encoder. None: there is no form of
+        which this dialect's SDK would make an error.
+    framing: (path with its query, JSON body) → the framing in which a client that asks so expects a stream.
     keepalive: what a client gets between two frames of an SSE body in a long silence; b"" where there is no form for it.
     object_lines: a body that begins with `{` is JSON lines, each for the decoder (Ollama), not one whole answer.
     """
@@ -143,7 +156,10 @@ class Dialect:
     write_request: Callable[[Conversation], Written] | None = None
     encoder: Callable[[AnswerOptions], Encoder] | None = None
     write_answer: Callable[[Sequence[Event], AnswerOptions], Json] | None = None
+    resume: Callable[[AnswerOptions, Sequence[Event], Decoder | None], Encoder] | None = None
     write_error: Callable[[Failure], Json] | None = None
+    write_failure: Callable[[Failure], Frame] | None = None
+    framing: Callable[[str, Json], FramingName] = _sse
 
 
 TRUNCATED = Failure("the stream ended before its terminal event", type="truncated")

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
-from midstream.dialects.bedrock_fields import read_error, read_exception, read_finish, read_usage
+from midstream.dialects.bedrock_fields import read_error, read_exception, read_finish, read_usage, write_failure
 from midstream.events import (
     END,
     OPAQUE,
@@ -245,5 +245,7 @@ BEDROCK_CONVERSE = Dialect(
     prompt=prompt,
     read_error=read_error,
     keepalive=b"",
+    write_failure=write_failure,
+    framing=lambda path, body: "eventstream",
     finish_reasons=FINISH_REASONS,
 )

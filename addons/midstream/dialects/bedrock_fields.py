@@ -8,7 +8,8 @@ from midstream.dialects import base
 from midstream.dialects.anthropic_messages import REASON_LIMIT
 from midstream.dialects.token_counts import count, total
 from midstream.events import Event, Failure, Finish, Usage
-from midstream.wire.json_text import Json, as_dict, as_int, as_str
+from midstream.wire import Frame
+from midstream.wire.json_text import Json, as_dict, as_int, as_str, dump_json
 
 STATUSES = {
     "validationException": 400,
@@ -52,6 +53,13 @@ def read_exception(name: str, payload: Json) -> Failure | None:
         status=STATUSES.get(name),
         raw=payload,
     )
+
+
+def write_failure(failure: Failure) -> Frame:
+    """Return the exception of an event stream: a provider's own word for it, else the one that stands for its status."""
+    named = {status: name for name, status in STATUSES.items()}.get(failure.status or 500, "internalServerException")
+    name = failure.type if failure.type in STATUSES else named
+    return Frame(dump_json({"message": failure.message}).encode(), event=name)
 
 
 def read_error(status: int, body: Any) -> Failure:

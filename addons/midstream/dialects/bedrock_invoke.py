@@ -15,7 +15,7 @@ from midstream.dialects import anthropic_messages, bedrock_converse
 from midstream.dialects.anthropic_messages import block_texts
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
-from midstream.dialects.bedrock_fields import read_error, read_exception, read_usage
+from midstream.dialects.bedrock_fields import read_error, read_exception, read_usage, write_failure
 from midstream.dialects.bedrock_models import ModelDecoder, decoder_for, read_answer
 from midstream.dialects.cohere_v1 import FINISH_REASONS as COHERE_REASONS
 from midstream.dialects.openai_chat import FINISH_REASONS as OPENAI_REASONS
@@ -126,6 +126,8 @@ BEDROCK_INVOKE = Dialect(
     prompt=prompt,
     read_error=read_error,
     keepalive=b"",
+    write_failure=write_failure,
+    framing=lambda path, body: "eventstream",
     finish_reasons={
         **COHERE_REASONS,
         **OPENAI_REASONS,

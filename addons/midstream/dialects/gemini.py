@@ -7,16 +7,19 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/projects
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
-from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
+from midstream.dialects.base import TRUNCATED, AnswerOptions, Decoder, Dialect, RequestFacts
 from midstream.dialects.gemini_answer import GeminiEncoder, write_answer
 from midstream.dialects.gemini_parts import Parts, prompt_texts, read_usage
 from midstream.dialects.gemini_request import read_conversation, write_request
-from midstream.dialects.gemini_words import write_error
+from midstream.dialects.gemini_resume import resume
+from midstream.dialects.gemini_words import write_error, write_failure
 from midstream.events import END, OPAQUE, End, Event, Failure, Finish, Malformed, Start
 from midstream.wire import Frame
+from midstream.wire.framing import FramingName
 from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
 
 CANDIDATES_LIMIT = 128
@@ -81,6 +84,10 @@ class GeminiDecoder:
     def flush(self) -> list[Event]:
         """End what is open in an answer known to be whole."""
         return [event for parts in self._parts.values() for event in parts.flush()]
+
+    def cut_calls(self) -> list[int]:
+        """Return the candidates of which a call is open: begun, with more of its arguments to come."""
+        return [index for index, parts in self._parts.items() if parts.is_open]
 
     def _start(self, chunk: Json) -> list[Event]:
         id_ = "" if self._has_id else as_str(chunk.get("responseId"))
@@ -169,6 +176,16 @@ def prompt(body: Json) -> list[str]:
     return prompt_texts(inner if isinstance(inner, dict) and "contents" not in body else body)
 
 
+def _resume(options: AnswerOptions, events: Sequence[Event], decoder: Decoder | None) -> GeminiEncoder:
+    return resume(options, events, decoder.cut_calls() if isinstance(decoder, GeminiDecoder) else ())
+
+
+def _framing(path: str, body: Json) -> FramingName:
+    """A JSON array, unless `alt=sse` is among the query's parameters (`$alt` too: Google's APIs take both)."""
+    query = parse_qs(path.partition("?")[2])
+    return "sse" if "sse" in query.get("alt", []) + query.get("$alt", []) else "json_array"
+
+
 GEMINI = Dialect(
     name="gemini",
     paths=(_PATH,),
@@ -198,5 +215,8 @@ GEMINI = Dialect(
     write_request=write_request,
     encoder=GeminiEncoder,
     write_answer=write_answer,
+    resume=_resume,
     write_error=write_error,
+    write_failure=write_failure,
+    framing=_framing,
 )

@@ -144,7 +144,10 @@ class GeminiEncoder:
 
     def _chunk(self, candidates: list[Json]) -> Json:
         self._frozen = True
-        return {"candidates": candidates, "modelVersion": self._model, "responseId": self._id}
+        return {"candidates": candidates, **self._names()}
+
+    def _names(self) -> Json:
+        return {"modelVersion": self._model, "responseId": self._id}
 
     def _said(self, choice: _Choice, parts: list[Json]) -> list[Json]:
         return [self._chunk([_candidate(choice.index, [part])]) for part in parts]
@@ -184,7 +187,10 @@ class GeminiEncoder:
                 reason = "MALFORMED_FUNCTION_CALL"
             candidate = _candidate(choice.index, [choice.signed({"text": ""})])
             last.append({**candidate, "finishReason": reason})
-        return [*chunks, {**self._chunk(last), **_usage(self._usage)}]
+        return [*chunks, self._last(last)]
+
+    def _last(self, candidates: list[Json]) -> Json:
+        return {**self._chunk(candidates), **_usage(self._usage)}
 
     def _fail(self, failure: Failure) -> list[Json]:
         self._over = True

@@ -27,7 +27,7 @@ from midstream.events import (
     Usage,
 )
 from midstream.wire import Frame
-from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
+from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, dump_json, parse_json
 
 CALLS_LIMIT = 64
 """Calls that may be open at once; the API opens one step at a time."""
@@ -204,6 +204,12 @@ def _read_usage(value: Any) -> list[Event]:
     return [Usage(add(prompt, tools), add(answer, thoughts), cached, None, thoughts, usage)]
 
 
+def write_failure(failure: Failure) -> Frame:
+    """Return the `error` event of a stream, after which the API sends nothing."""
+    error = {"code": failure.code or failure.type or "internal_error", "message": failure.message}
+    return Frame(dump_json({"event_type": "error", "error": error}).encode(), event="error")
+
+
 def _read_failure(error: Any, default: str = "the provider sent an error event") -> Failure:
     fields = as_dict(error)
     code = fields.get("code")
@@ -257,6 +263,7 @@ GEMINI_INTERACTIONS = Dialect(
     decoder=InteractionsDecoder,
     read_answer=read_answer,
     prompt=prompt,
+    write_failure=write_failure,
     finish_reasons={
         "completed": "stop",
         "incomplete": "length",

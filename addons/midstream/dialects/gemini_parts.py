@@ -84,6 +84,11 @@ class Parts:
                 events.append(self._fragment("", "", piece))
         return events if more else events + self.flush()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more of a call's arguments is to come."""
+        return self._open is not None
+
     def flush(self) -> list[Event]:
         """End the call whose arguments are open, if one is."""
         if self._open is None:

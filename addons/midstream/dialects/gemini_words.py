@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from midstream.dialects.openai_finish import openai_finish_reason
 from midstream.events import Failure
-from midstream.wire.json_text import Json, as_dict, as_list
+from midstream.wire import Frame
+from midstream.wire.json_text import Json, as_dict, as_list, dump_json
 
 _REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}
 _OWN_REASONS = frozenset(
@@ -74,3 +75,8 @@ def write_error(failure: Failure) -> Json:
     error: Json = {"code": code, "message": failure.message, "status": status}
     details = as_list(as_dict(failure.raw).get("details")) if own else []
     return {"error": {**error, "details": details} if details else error}
+
+
+def write_failure(failure: Failure) -> Frame:
+    """Return the chunk of an in-band error."""
+    return Frame(dump_json(write_error(failure)).encode())

@@ -10,8 +10,9 @@ from typing import Any
 
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
-from midstream.dialects.ollama_answer import OllamaEncoder, write_answer, write_error
+from midstream.dialects.ollama_answer import OllamaEncoder, write_answer, write_error, write_failure
 from midstream.dialects.ollama_request import read_conversation, write_request
+from midstream.dialects.ollama_resume import resume
 from midstream.events import (
     END,
     OPAQUE,
@@ -163,5 +164,8 @@ OLLAMA = Dialect(
     write_request=write_request,
     encoder=OllamaEncoder,
     write_answer=write_answer,
+    resume=resume,
     write_error=write_error,
+    write_failure=write_failure,
+    framing=lambda path, body: "ndjson",
 )

@@ -57,7 +57,7 @@ class OllamaEncoder:
 
     def __init__(self, options: AnswerOptions) -> None:
         self._model = options.model
-        self._generates = options.path.rstrip("/").endswith("/generate")
+        self._generates = options.path.partition("?")[0].rstrip("/").endswith("/generate")
         created = datetime.fromtimestamp(min(max(options.created, 0), _LATEST), UTC)
         self._created = created.isoformat().replace("+00:00", "Z")
         self._calls = WholeCalls()
@@ -189,3 +189,8 @@ def _joined(pieces: Sequence[Json], key: str) -> Json:
 def write_error(failure: Failure) -> Json:
     """Return the body of an HTTP error, which is also the line of an in-band one."""
     return {"error": failure.message or "the provider sent an error"}
+
+
+def write_failure(failure: Failure) -> Frame:
+    """Return the line of an in-band error."""
+    return Frame(dump_json(write_error(failure)).encode())

@@ -23,6 +23,7 @@ from midstream.dialects.call_names import CallNames, arguments_object
 from midstream.dialects.media_types import image_type
 from midstream.dialects.openai_body import Lost, Turn
 from midstream.dialects.openai_fields import Fields, wrong
+from midstream.dialects.openai_parts import file_text
 from midstream.wire.json_text import Json
 
 DIALECT = "ollama"
@@ -118,7 +119,7 @@ class MessageWriter:
             return [self._assistant(message)]
         results = [self._result(part) for part in message.parts if isinstance(part, ToolResultPart)]
         others = [part for part in message.parts if not isinstance(part, ToolResultPart)]
-        return results + ([_plain(message.role, others)] if others or not results else [])
+        return results + ([self._plain(message.role, others)] if others or not results else [])
 
     def note(self, message: Message) -> None:
         """Remember the calls of a message that is sent as it came."""
@@ -140,7 +141,7 @@ class MessageWriter:
                     calls.append({**_id("id", part.id), "function": _function(part)})
                 case _:
                     others.append(part)
-        written = _plain("assistant", others, "")
+        written = self._plain("assistant", others, "")
         if thoughts:
             written["thinking"] = "".join(thoughts)
         return {**written, "tool_calls": calls} if calls else written
@@ -148,26 +149,33 @@ class MessageWriter:
     def _result(self, part: ToolResultPart) -> Json:
         if part.is_error:
             self._dropped.add("is_error")
-        return {**_plain("tool", part.content), "tool_name": self._names.of(part), **_id("tool_call_id", part.id)}
+        return {**self._plain("tool", part.content), "tool_name": self._names.of(part), **_id("tool_call_id", part.id)}
+
+    def _plain(self, role: str, parts: Sequence[Part], between: str = "\n") -> Json:
+        texts: list[str] = []
+        images: list[str] = []
+        for part in parts:
+            match part:
+                case TextPart(text=text):
+                    texts.append(text)
+                case MediaPart(kind="image", data=data) if data:
+                    images.append(data)
+                    self._dropped |= {"image detail"} if part.detail not in ("", "auto") else set()
+                case MediaPart():
+                    texts.append(_text_of(part))
+                case _:
+                    raise Inexpressible(f"a message of role {role} with another role's parts")
+        written: Json = {"role": role, "content": between.join(texts)}
+        return {**written, "images": images} if images else written
 
 
-def _plain(role: str, parts: Sequence[Part], between: str = "\n") -> Json:
-    texts: list[str] = []
-    images: list[str] = []
-    for part in parts:
-        match part:
-            case TextPart(text=text):
-                texts.append(text)
-            case MediaPart(kind="image", data=data) if data:
-                images.append(data)
-            case MediaPart(kind="image"):
-                raise Inexpressible("an image by URL")
-            case MediaPart():
-                raise Inexpressible(f"{part.name or part.media_type or part.kind}: Ollama takes images only")
-            case _:
-                raise Inexpressible(f"a message of role {role} with another role's parts")
-    written: Json = {"role": role, "content": between.join(texts)}
-    return {**written, "images": images} if images else written
+def _text_of(part: MediaPart) -> str:
+    """A text file's text: Ollama takes images and nothing else beside text."""
+    if part.kind == "image":
+        raise Inexpressible("an image by URL" if part.url else "an image that only its own provider can find")
+    if (text := file_text(part)) is None:
+        raise Inexpressible(f"{part.name or part.media_type or part.kind}: Ollama takes images only")
+    return text
 
 
 def _id(key: str, id_: str) -> Json:

@@ -204,7 +204,8 @@ def _write_think(conversation: Conversation, body: Json, dropped: set[str]) -> N
     off = settings.effort == "none" or (not settings.effort and settings.budget is not None and settings.budget <= 0)
     own = conversation.dialect == DIALECT
     if "gpt-oss" in conversation.model and not own:
-        body["think"] = _level(settings)
+        body["think"] = "low" if off else _level(settings)
+        dropped |= {"reasoning"} if off else set()
     elif off:
         body["think"] = False
     elif own:

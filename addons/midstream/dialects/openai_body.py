@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from midstream.conversation import Conversation, Inexpressible, Message, Part, Role
+from midstream.conversation import Conversation, Inexpressible, Message, Part, Role, TextPart
 from midstream.dialects.openai_fields import Fields
+from midstream.dialects.prefill import takes_prefill
 from midstream.wire.json_text import Json
 
 LOST_LIMIT = 32
-"""Paths of a body's nested fields that are reported as lost; what comes after them is only kept."""
+"""Paths of a body's nested fields that are reported as lost; what comes after them is only kept. Also the names that are told of
+as dropped: they go into a header."""
+
+_NAME = re.compile(r"[!-+\--~]{1,100}")
+"""What goes into a header as it is: no space, no comma, no control character, nothing beyond ASCII."""
+
+_CONTINUE = frozenset(("anthropic_messages", "gemini", "ollama"))
+"""Dialects in which the assistant's turn at the end is a prefill: continued, or refused."""
+
+_MODALITIES = frozenset(("modalities", "generationConfig.responseModalities"))
 
 _BINDING = frozenset(
     (
@@ -121,6 +133,7 @@ def write_body(
         body = {**before, **body}
         was = read("", body)
     elif conversation.dialect not in (dialect, ""):
+        _check_prefill(conversation, dialect)
         dropped |= _foreign_extras(conversation)
     for attribute in attributes:
         if any(getattr(conversation, name) != getattr(was, name) for name in attribute.names):
@@ -144,12 +157,31 @@ def _write_extras(conversation: Conversation, was: Conversation, body: Json) -> 
 
 def _foreign_extras(conversation: Conversation) -> set[str]:
     """The extras of another dialect's request, which are dropped. Raises Inexpressible for those that bind."""
-    for name, value in conversation.extras.items():
-        if (
-            name in _BINDING and value and value not in (["text"], ["TEXT"])
-        ):  # modalities: text alone is what all others answer
+    extras = {name: value for name, value in conversation.extras.items() if not _means_nothing(name, value)}
+    for name in extras:
+        if name in _BINDING:
             raise Inexpressible(name)
-    return set(conversation.extras)
+    names = {name if _NAME.fullmatch(name) else "a field" for name in islice(extras, LOST_LIMIT)}
+    return names | {"other fields"} if len(extras) > LOST_LIMIT else names
+
+
+def _means_nothing(name: str, value: Any) -> bool:
+    """Whether a field says what is so without it: text alone is what every dialect answers. An object may be empty and mean
+    something (`web_search_options`)."""
+    if name in _MODALITIES:
+        return value in (["text"], ["TEXT"], [])
+    return name in _BINDING and value in ("", [], False)
+
+
+def _check_prefill(conversation: Conversation, dialect: str) -> None:
+    """An answer begun by the client is not the same when it is begun anew: raises Inexpressible where the target would refuse to
+    go on with it, or would take it for a turn that is over while the client's own dialect does not."""
+    last = conversation.messages[-1] if conversation.messages else None
+    if last is None or last.role != "assistant" or not any(isinstance(p, TextPart) and p.text.strip() for p in last.parts):
+        return
+    begun = conversation.dialect in _CONTINUE or dialect in _CONTINUE
+    if begun and takes_prefill(dialect, conversation.model) is False:
+        raise Inexpressible("a prefill")
 
 
 def write_turns(

@@ -9,8 +9,10 @@ import re
 from typing import Any
 
 from midstream.dialects.base import Dialect, RequestFacts
-from midstream.dialects.openai_chat_answer import ChatEncoder, write_answer, write_error
+from midstream.dialects.openai_chat_answer import ChatEncoder, write_answer, write_error, write_failure
+from midstream.dialects.openai_chat_functions import whole_with_functions, with_functions
 from midstream.dialects.openai_chat_request import model_of, read_conversation, write_request
+from midstream.dialects.openai_chat_resume import resume
 from midstream.dialects.openai_chunks import Choice, ChunkDecoder
 from midstream.events import Event, Media, Reasoning, Refusal, Text
 from midstream.wire.json_text import Json, as_dict, as_list, as_str
@@ -57,19 +59,23 @@ class _ChatDecoder(ChunkDecoder):
 def _read_delta(events: list[Event], delta: Json, state: Choice, *, whole: bool = False) -> None:
     plain = delta.keys() <= _PLAIN
     if not plain:
-        _read_reasoning(events, delta, state.number)
+        _read_reasoning(events, delta, state)
     content = delta.get("content")
     if content:
         if isinstance(content, str):
             events.append(Text(content, state.number))
         else:
-            _read_parts(events, content, state.number)
+            _read_parts(events, content, state)
     if not plain:
         _read_rest(events, delta, state, whole=whole)
 
 
-def _read_reasoning(events: list[Event], delta: Json, choice: int) -> None:
-    text = next((value for key in _REASONING if (value := delta.get(key)) and isinstance(value, str)), "")
+def _read_reasoning(events: list[Event], delta: Json, choice: Choice) -> None:
+    text = ""
+    for key in _REASONING:
+        if (value := delta.get(key)) and isinstance(value, str):
+            text, choice.reasoning = value, key
+            break
     signature = as_str(delta.get("reasoning_opaque"))  # GitHub Copilot
     details = as_list(delta.get("reasoning_details")) or as_list(delta.get("thinking_blocks"))  # OpenRouter, LiteLLM
     if details:
@@ -77,25 +83,26 @@ def _read_reasoning(events: list[Event], delta: Json, choice: int) -> None:
         text = text or "".join(map(_detail_text, parts))
         signature += "".join(as_str(part.get("signature")) or as_str(part.get("data")) for part in parts)
     if text or signature:
-        events.append(Reasoning(text, choice, signature=signature))
+        events.append(Reasoning(text, choice.number, signature=signature))
 
 
 def _detail_text(part: Json) -> str:
     return as_str(part.get("text")) or as_str(part.get("summary")) or as_str(part.get("thinking"))
 
 
-def _read_parts(events: list[Event], parts: Any, choice: int) -> None:
+def _read_parts(events: list[Event], parts: Any, choice: Choice) -> None:
     """Mistral's content lists: thinking, text and references, in their order."""
     for part in as_list(parts):
         fields = as_dict(part)
         if fields.get("type") == "thinking":
             text, signature = _thinking(fields.get("thinking")), as_str(fields.get("signature"))
             if text or signature:
-                events.append(Reasoning(text, choice, signature=signature))
+                choice.reasoning = "content"
+                events.append(Reasoning(text, choice.number, signature=signature))
         elif fields.get("type") == "image_url":
-            _read_image(events, fields, choice)
+            _read_image(events, fields, choice.number)
         elif text := part if isinstance(part, str) else as_str(fields.get("text")):
-            events.append(Text(text, choice))
+            events.append(Text(text, choice.number))
 
 
 def _thinking(value: Any) -> str:
@@ -181,7 +188,9 @@ OPENAI_CHAT = Dialect(
     finish_reasons=FINISH_REASONS,
     read_conversation=read_conversation,
     write_request=write_request,
-    encoder=ChatEncoder,
-    write_answer=write_answer,
+    encoder=with_functions(ChatEncoder),
+    write_answer=whole_with_functions(write_answer),
+    resume=resume,
     write_error=write_error,
+    write_failure=write_failure,
 )

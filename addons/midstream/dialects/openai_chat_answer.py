@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from json import JSONEncoder
-from typing import Any, assert_never
+from typing import assert_never
 
 from midstream.dialects.base import AnswerOptions
+from midstream.dialects.openai_errors import write_error, write_failure
 from midstream.dialects.openai_finish import openai_finish_reason
 from midstream.dialects.openai_identity import Identity
 from midstream.events import (
@@ -33,19 +34,20 @@ from midstream.events import (
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, dump_json
 
+__all__ = ["ChatEncoder", "write_answer", "write_error", "write_failure"]
+
 _ID = "chatcmpl-"
 _DONE = Frame(b"[DONE]")
 _TAIL = b'},"finish_reason":null}]}'
 _quote = JSONEncoder(ensure_ascii=False).encode  # of a str alone: a third of the cost of json.dumps
-_INVALID, _SERVER = "invalid_request_error", "server_error"
-_ERROR_TYPES = {400: _INVALID, 401: _INVALID, 403: _INVALID, 404: _INVALID, 413: _INVALID, 422: _INVALID}
 
 
 @dataclass(slots=True)
-class _Choice:
+class Choice:
     """One choice of a stream. head: a chunk as far as its delta; lead: as far as a text.
 
-    calls: index → whether it has had arguments. reason: as last written, in OpenAI's word. finished: nothing came since.
+    calls: index → whether it has had arguments. indexes: the same → as it is written, where that differs. reason: as last
+    written, in OpenAI's word. finished: nothing came since. reasoning: the field that has it.
     """
 
     head: bytes
@@ -53,6 +55,12 @@ class _Choice:
     calls: dict[int, bool] = field(default_factory=dict)
     reason: str = ""
     finished: bool = False
+    reasoning: str = "reasoning_content"
+    indexes: dict[int, int] = field(default_factory=dict)
+
+    def index_of(self, call: int) -> int:
+        """The index that a call is written with; new calls go on behind those that a provider numbered its own way."""
+        return self.indexes.setdefault(call, max(self.indexes.values()) + 1) if self.indexes else call
 
 
 class ChatEncoder:
@@ -66,8 +74,9 @@ class ChatEncoder:
         self._identity = Identity(options, _ID)
         self._include_usage = options.include_usage
         self._usage: Usage | None = None
-        self._choices: dict[int, _Choice] = {}
+        self._choices: dict[int, Choice] = {}
         self._over = False
+        self._bare = False  # whether a delta has only what it says, as the providers write it
 
     def feed(self, event: Event) -> list[Frame]:
         """Return the frames that say this event; [] after END or a Failure."""
@@ -89,7 +98,7 @@ class ChatEncoder:
             case Usage():
                 self._usage = event
             case Reasoning(text=text, choice=number) if text:
-                return self._delta(number, {"content": "", "reasoning_content": text})
+                return self._delta(number, self._reasoning(number, text))
             case Refusal(text=text, choice=number):
                 return self._delta(number, {"content": "", "refusal": text})
             case Media(transcript=text, choice=number) if text:
@@ -102,7 +111,7 @@ class ChatEncoder:
                 return self._end()
             case Failure():
                 self._over = True
-                return [Frame(dump_json(write_error(event)).encode())]
+                return [write_failure(event)]
             case Text() | Reasoning() | Media() | ServerTool() | Asked() | Malformed() | Opaque():
                 pass  # nothing of them has a place in a chunk
             case _:
@@ -112,15 +121,26 @@ class ChatEncoder:
     def _delta(self, number: int, delta: Json) -> list[Frame]:
         frames, choice = self._choice(number)
         choice.finished = False
-        return [*frames, _chunk(choice, delta)]
+        return [*frames, self._chunk(choice, delta)]
 
-    def _choice(self, number: int) -> tuple[list[Frame], _Choice]:
+    def _reasoning(self, number: int, text: str) -> Json:
+        choice = self._choices.get(number)
+        if choice is not None and choice.reasoning == "content":  # a list of parts (Mistral)
+            return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
+        return {"content": "", choice.reasoning if choice else "reasoning_content": text}
+
+    def _chunk(self, choice: Choice, delta: Json, reason: str = "") -> Frame:
+        if self._bare and delta.get("content") == "":
+            del delta["content"]
+        return _chunk(choice, delta, reason)
+
+    def _choice(self, number: int) -> tuple[list[Frame], Choice]:
         """The choice, and, where it is new, the chunk that opens it."""
         choice = self._choices.get(number)
         if choice is not None:
             return [], choice
         head = self._head() + f'[{{"index":{number},"delta":'.encode()
-        choice = self._choices[number] = _Choice(head, head + b'{"content":')
+        choice = self._choices[number] = Choice(head, head + b'{"content":')
         return [_chunk(choice, {"role": "assistant", "content": ""})], choice
 
     def _head(self) -> bytes:
@@ -131,12 +151,13 @@ class ChatEncoder:
 
     def _call(self, call: ToolCall) -> list[Frame]:
         frames, choice = self._choice(call.choice)
+        index = choice.index_of(call.index)
         if call.index in choice.calls:
             function = {"name": call.name} if call.name else {}
-            said: Json = {"index": call.index, "function": {**function, "arguments": call.arguments}}
+            said: Json = {"index": index, "function": {**function, "arguments": call.arguments}}
         else:
             choice.calls[call.index] = False
-            said = {"index": call.index, **_opened(call, self._identity)}
+            said = {"index": index, **_opened(call, self._identity)}
         choice.calls[call.index] |= bool(call.arguments)
         return frames + self._delta(call.choice, {"content": "", "tool_calls": [said]})
 
@@ -147,14 +168,14 @@ class ChatEncoder:
             return frames
         frames += self._empty_arguments(choice)
         choice.reason, choice.finished = reason, True
-        return [*frames, _chunk(choice, {"content": ""}, reason)]
+        return [*frames, self._chunk(choice, {"content": ""}, reason)]
 
-    def _empty_arguments(self, choice: _Choice) -> list[Frame]:
+    def _empty_arguments(self, choice: Choice) -> list[Frame]:
         """Calls without arguments (Anthropic's) get `{}`: clients parse them."""
         empty = [index for index, filled in choice.calls.items() if not filled]
         choice.calls.update(dict.fromkeys(empty, True))
-        calls = [{"index": index, "function": {"arguments": "{}"}} for index in empty]
-        return [_chunk(choice, {"content": "", "tool_calls": calls})] if calls else []
+        calls = [{"index": choice.index_of(index), "function": {"arguments": "{}"}} for index in empty]
+        return [self._chunk(choice, {"content": "", "tool_calls": calls})] if calls else []
 
     def _end(self) -> list[Frame]:
         frames: list[Frame] = []
@@ -163,13 +184,14 @@ class ChatEncoder:
             if choice is None or not choice.finished:
                 frames += self._finish(number, choice.reason if choice else "")
         self._over = True
+        return [*frames, *self._count(), _DONE]
+
+    def _count(self) -> list[Frame]:
         usage = _usage(self._usage) if self._include_usage else None
-        if usage is not None:
-            frames.append(Frame(self._head() + f'[],"usage":{dump_json(usage)}}}'.encode()))
-        return [*frames, _DONE]
+        return [Frame(self._head() + f'[],"usage":{dump_json(usage)}}}'.encode())] if usage else []
 
 
-def _chunk(choice: _Choice, delta: Json, reason: str = "") -> Frame:
+def _chunk(choice: Choice, delta: Json, reason: str = "") -> Frame:
     end = f',"finish_reason":{dump_json(reason or None)}}}]}}'
     return Frame(choice.head + (dump_json(delta) + end).encode())
 
@@ -270,15 +292,3 @@ def write_answer(events: Sequence[Event], options: AnswerOptions) -> Json:
     head: Json = {"id": identity.id, "object": "chat.completion", "created": identity.created, "model": identity.model}
     answer = {**head, "choices": [message.write(index) for index, message in said]}
     return {**answer, "usage": usage} if usage else answer
-
-
-def write_error(failure: Failure) -> Json:
-    """Return the body of an HTTP error, which is also what an in-band error's frame holds."""
-    error: dict[str, Any] = {"message": failure.message, "type": failure.type or _error_type(failure.status)}
-    return {"error": {**error, "param": None, "code": failure.code or None}}
-
-
-def _error_type(status: int | None) -> str:
-    if status == 429:
-        return "rate_limit_error"
-    return _ERROR_TYPES.get(status or 500, _SERVER)

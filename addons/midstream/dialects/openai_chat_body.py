@@ -7,8 +7,9 @@ from typing import Any
 from midstream.conversation import Conversation, Inexpressible
 from midstream.dialects.openai_body import Attribute, Lost, body_of, same, write_turns
 from midstream.dialects.openai_chat_messages import DIALECT, read_turns, write_message
+from midstream.dialects.openai_effort import effort
 from midstream.dialects.openai_fields import Fields
-from midstream.dialects.openai_parts import FIXED_SAMPLING, NO_REASONING, CallIds, effort, schema_of
+from midstream.dialects.openai_parts import FIXED_SAMPLING, CallIds, schema_of
 from midstream.wire.json_text import Json
 
 STOP_LIMIT = 4
@@ -87,10 +88,8 @@ def _write_reasoning(conversation: Conversation, body: Json, dropped: set[str]) 
     reasoning = conversation.reasoning
     if reasoning is None:
         return
-    said = effort(reasoning)
-    if conversation.dialect != DIALECT and (not said or NO_REASONING.search(conversation.model)):
-        dropped.add("reasoning")
-    elif said:
+    said = effort(reasoning, conversation.model, dropped, own=conversation.dialect == DIALECT)
+    if said:
         body["reasoning_effort"] = said
     if reasoning.summary:
         dropped.add("reasoning.summary")

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from midstream.conversation import Conversation, OutputFormat, ReasoningSettings, Tool, ToolChoice, Written
 from midstream.dialects.openai_body import Kept, Lost, write_body
 from midstream.dialects.openai_chat_body import ATTRIBUTES
+from midstream.dialects.openai_chat_functions import uses_functions
 from midstream.dialects.openai_chat_messages import DIALECT, read_turns
 from midstream.dialects.openai_fields import Fields, read_stop
 from midstream.wire.json_text import Json
@@ -43,12 +44,13 @@ def read_conversation(path: str, body: Json) -> Conversation:
     choices = fields.whole("n")
     if choices is not None and choices < 1:
         raise ValueError("n must be at least 1")
+    parallel = fields.flag("parallel_tool_calls")
     return Conversation(
         model=model,
         messages=tuple(turn.message() for turn in turns),
         tools=tools,
         tool_choice=_read_tool_choice(fields, lost),
-        parallel_tool_calls=fields.flag("parallel_tool_calls"),
+        parallel_tool_calls=False if uses_functions(body) else parallel,  # there is one `function_call` in an answer
         max_tokens=most[1] if most[0] is None else most[0],
         temperature=fields.number("temperature"),
         top_p=fields.number("top_p"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +27,13 @@ NO_MESSAGE = "the provider reported an error without a message"
 
 @dataclass(slots=True)
 class Choice:
-    """What is remembered of one choice: its last finish reason, whether a delta came, its tool calls."""
+    """What is remembered of one choice: its last finish reason, whether a delta came, the field that its reasoning last came
+    in, its tool calls."""
 
     number: int
     reason: str = ""
     spoke: bool = False
+    reasoning: str = ""
     calls: ToolCalls | None = None
 
     def numbered_calls(self) -> ToolCalls:
@@ -49,6 +52,11 @@ class ChunkDecoder:
         self._begun = self._named = False
         self._ended = self._failed = False
         self._template = TextTemplate()
+
+    @property
+    def choices(self) -> Mapping[int, Choice]:
+        """What is remembered of each choice."""
+        return self._choices
 
     def _read_choice(self, events: list[Event], choice: Json, state: Choice) -> None:
         raise NotImplementedError

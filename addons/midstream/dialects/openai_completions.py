@@ -10,6 +10,7 @@ import re
 from midstream.dialects.base import Dialect
 from midstream.dialects.openai_chat import FINISH_REASONS, read_request
 from midstream.dialects.openai_chunks import Choice, ChunkDecoder
+from midstream.dialects.openai_errors import write_failure
 from midstream.events import Event, Text
 from midstream.wire.json_text import Json, as_dict, as_list, as_str
 
@@ -55,4 +56,5 @@ OPENAI_COMPLETIONS = Dialect(
     read_answer=lambda answer: _CompletionsDecoder().answer(answer),
     prompt=_prompt,
     finish_reasons=FINISH_REASONS,
+    write_failure=write_failure,
 )

@@ -10,7 +10,6 @@ from hashlib import sha256
 from midstream.conversation import (
     Inexpressible,
     MediaPart,
-    ReasoningSettings,
     TextPart,
     ToolResultPart,
     ToolUsePart,
@@ -25,8 +24,8 @@ FIXED_SAMPLING = re.compile(r"(^|/)(o\d|gpt-5(?!.*chat))")
 
 https://platform.openai.com/docs/guides/reasoning"""
 
-NO_REASONING = re.compile(r"(^|/)(gpt-3|gpt-4|chatgpt-|gpt-5.*chat)")
-"""OpenAI's models that refuse `reasoning_effort`. Others' servers ignore it where it says nothing to them."""
+_GOOGLES = "https://generativelanguage.googleapis.com/"
+"""Where files are that were uploaded to Gemini: nobody else may read them."""
 
 _AUDIO_TYPES = {"mp3": "audio/mpeg"}
 _AUDIO_FORMATS = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "wave": "wav", "x-wav": "wav", "vnd.wave": "wav"}
@@ -52,7 +51,9 @@ def media_url(media: MediaPart) -> str:
     if not media.url:
         raise Inexpressible(f"{media.name or media.kind} that only its own provider can find")
     if not media.url.startswith(("https://", "http://")):
-        raise Inexpressible(f"{media.kind} at a URL that is not http")  # Gemini's gs://, its uploaded files
+        raise Inexpressible(f"{media.kind} at a URL that is not http")  # Gemini's gs://
+    if media.url.startswith(_GOOGLES):
+        raise Inexpressible(f"{media.name or media.kind} that only its own provider can find")
     return media.url
 
 
@@ -120,15 +121,6 @@ def result_text(part: ToolResultPart, dropped: set[str]) -> str:
     if part.is_error:
         dropped.add("is_error")
     return "\n".join(inner.text for inner in part.content if isinstance(inner, TextPart))
-
-
-def effort(reasoning: ReasoningSettings) -> str:
-    """OpenAI's word for how much to think; "" where it has none: not at all is a word that most models refuse."""
-    if reasoning.effort or reasoning.budget is None:
-        return reasoning.effort
-    if reasoning.budget <= 0:
-        return ""
-    return "low" if reasoning.budget <= 2048 else "medium" if reasoning.budget <= 12_000 else "high"
 
 
 def schema_of(parameters: object) -> Json:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from midstream.conversation import Conversation, Inexpressible, Message, TextPart
 from midstream.dialects.openai_body import Attribute, Lost, body_of, same, write_turns
+from midstream.dialects.openai_effort import NO_REASONING, effort
 from midstream.dialects.openai_fields import Fields
-from midstream.dialects.openai_parts import FIXED_SAMPLING, NO_REASONING, CallIds, effort, schema_of
+from midstream.dialects.openai_parts import FIXED_SAMPLING, CallIds, schema_of
 from midstream.dialects.openai_responses_items import DIALECT, read_items, write_items
 from midstream.wire.json_text import Json
 
@@ -88,13 +89,15 @@ def _write_reasoning(conversation: Conversation, body: Json, dropped: set[str]) 
     reasoning = conversation.reasoning
     if reasoning is None:
         return
-    said: Json = {"effort": effort(reasoning)} if effort(reasoning) else {}
-    if reasoning.summary:
-        said["summary"] = "auto"
-    if said and (conversation.dialect == DIALECT or not NO_REASONING.search(conversation.model)):
-        body["reasoning"] = said
-    else:
+    own = conversation.dialect == DIALECT
+    level = effort(reasoning, conversation.model, dropped, own=own)
+    said: Json = {"effort": level} if level else {}
+    if reasoning.summary and not own and NO_REASONING.search(conversation.model):
         dropped.add("reasoning")
+    elif reasoning.summary:
+        said["summary"] = "auto"
+    if said:
+        body["reasoning"] = said
 
 
 def _write_stream(conversation: Conversation, body: Json, dropped: set[str]) -> None:

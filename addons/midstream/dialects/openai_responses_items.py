@@ -233,6 +233,8 @@ def _write_part(part: Part) -> Json:
 def _write_file(file: MediaPart) -> Json:
     if (text := file_text(file)) is not None:
         return {"type": "input_text", "text": text}
+    if file.media_type.startswith(("video/", "audio/", "image/")):
+        raise Inexpressible(f"a file of type {file.media_type}")
     if not file.data:
         return {"type": "input_file", "file_url": media_url(file)}
     if file.media_type != "application/pdf":

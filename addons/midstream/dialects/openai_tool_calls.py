@@ -31,6 +31,10 @@ class ToolCalls:
         self._calls: list[_Call] = []
         self._at: dict[int | str | None, _Call] = {}
 
+    def indexes(self) -> dict[int, int]:
+        """Return each call's number → the `index` that the provider gave it, where it gave one."""
+        return {call.number: call.index for call in self._calls if isinstance(call.index, int)}
+
     def read(self, fragment: Any, choice: int, index: int | str | None = None) -> ToolCall | None:
         """Return what a fragment adds; None if nothing. index: where the place in a list, or a legacy field, is telling."""
         if not isinstance(fragment, dict):

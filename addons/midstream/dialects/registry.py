@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 from midstream.dialects.anthropic_messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES
 from midstream.dialects.base import Dialect, RequestFacts
@@ -18,7 +21,7 @@ from midstream.dialects.openai_completions import OPENAI_COMPLETIONS
 from midstream.dialects.openai_realtime import OPENAI_REALTIME
 from midstream.dialects.openai_responses import OPENAI_RESPONSES
 from midstream.dialects.unknown import UNKNOWN
-from midstream.providers import Provider, provider_of
+from midstream.providers import Owner, provider_of
 from midstream.wire.json_text import Json, as_dict, parse_json
 
 DIALECTS = (
@@ -57,6 +60,25 @@ STREAM_TYPES = frozenset(
 _ASKING = frozenset(("inputs", "prompt", "messages", "input", "contents"))
 """What a request's body has one of if it asks a model for something."""
 
+_ENDINGS: Mapping[str, re.Pattern[str]] = {
+    "openai_responses": re.compile(r"/responses/?$"),
+    "openai_chat": re.compile(r"/chat/completions/?$"),
+    "anthropic_messages": re.compile(r"/messages/?$"),
+    "gemini": re.compile(r"(?::|%3[Aa])(?:streamG|g)enerateContent$"),
+    "bedrock_converse": re.compile(r"/converse(?:-stream)?/?$"),
+    "ollama": re.compile(r"/(?:chat|generate)/?$"),
+    "cohere": re.compile(r"/chat/?$"),
+}
+"""What is left of a dialect's paths where a server has put them under a prefix of its own: too little to tell on a host whose
+dialect nobody has named."""
+
+_RUNNING = re.compile(r"/responses/([^/]+)/?$")
+"""A response of OpenAI's, by its id: with `?stream=true` one that was begun in background mode is streamed (design section 7).
+https://platform.openai.com/docs/api-reference/responses/get"""
+
+type Whose = Callable[[str], Owner | None]
+"""Whose a host is: `providers.provider_of`, or what a configuration says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -68,47 +90,84 @@ class Match:
     facts: RequestFacts
 
 
-def recognise(host: str, path: str, body: bytes | None) -> Match | None:
-    """Return what an HTTP request means to an LLM provider, or None if it is none's.
+def recognise(host: str, path: str, body: bytes | None, whose: Whose = provider_of) -> Match | None:
+    """Return what a POST means to an LLM provider, or None if it is none's.
 
     path: with or without its query. body: decoded of any content encoding.
     """
     path = path.partition("?")[0]
-    candidates = [d for d in DIALECTS if any(pattern.search(path) for pattern in d.paths)]
+    owner = whose(host)
+    by_path = _by_path(path)
+    candidates = by_path or _by_ending(path, owner)
     if not candidates:
         return None
-    provider, said = provider_of(host), fields(body)
+    said = fields(body)
     fitting = [d for d in candidates if d.body_keys and d.body_keys <= said.keys()]
-    if provider is None and not fitting:
+    if not fitting and (owner is None or (body is not None and not by_path)):
         return None
-    dialect = (fitting or candidates)[0]  # two share a path: Cohere's /v1/chat and Writer's
-    return _match(dialect, provider, host, dialect.read_request(path, said))
+    dialect = _preferred(fitting or candidates, owner)  # two share a path: Cohere's /v1/chat and Writer's
+    return _match(dialect, owner, host, dialect.read_request(path, said))
 
 
-def recognise_websocket(host: str, path: str) -> Match | None:
+def recognise_get(host: str, path: str, whose: Whose = provider_of) -> Match | None:
+    """Return what a GET means to an LLM provider: the stream of a response that was asked for before; else None.
+
+    path: with its query. Of a host nobody here knows, the id must be one of OpenAI's form.
+    """
+    path, _, query = path.partition("?")
+    running = _RUNNING.search(path)
+    if running is None or "true" not in parse_qs(query).get("stream", ()):
+        return None
+    owner = whose(host)
+    if owner is None and not running[1].startswith("resp_"):
+        return None
+    return _match(OPENAI_RESPONSES, owner, host, RequestFacts(stream=True))
+
+
+def recognise_websocket(host: str, path: str, whose: Whose = provider_of) -> Match | None:
     """Return what a WebSocket handshake means to an LLM provider, or None. The path alone decides: it is telling enough."""
     path = path.partition("?")[0]
     dialect = next((d for d in DIALECTS if any(pattern.search(path) for pattern in d.websocket_paths)), None)
-    return _match(dialect, provider_of(host), host, dialect.read_request(path, {})) if dialect else None
+    return _match(dialect, whose(host), host, dialect.read_request(path, {})) if dialect else None
 
 
-def recognise_late(host: str, path: str, body: bytes | None, status: int, content_type: str) -> Match | None:
+def recognise_late(
+    host: str, path: str, body: bytes | None, status: int, content_type: str, whose: Whose = provider_of
+) -> Match | None:
     """Return what `recognise` could not tell from the request alone, once the response's head is there; else None.
 
     A path of a dialect whose response streams is that dialect's, whatever the host and the body. A provider's API that has no
     dialect here is `unknown` if its response streams, or if it refuses what asked for a model's answer.
     """
-    provider, said = provider_of(host), fields(body)
+    owner, said = whose(host), fields(body)
     streams = is_stream_type(content_type)
     if streams:
         bare = path.partition("?")[0]
-        for dialect in DIALECTS:
-            if any(pattern.search(bare) for pattern in dialect.paths):
-                return _match(dialect, provider, host, dialect.read_request(bare, said))
+        candidates = _by_path(bare) or _by_ending(bare, owner)
+        if candidates:
+            dialect = _preferred(candidates, owner)
+            return _match(dialect, owner, host, dialect.read_request(bare, said))
     asks = said.get("stream") is True or bool(_ASKING & said.keys())
-    if provider is not None and (streams or (status >= 400 and asks)):
-        return _match(UNKNOWN, provider, host, UNKNOWN.read_request(path, said))
+    if owner is not None and (streams or (status >= 400 and asks)):
+        return _match(UNKNOWN, owner, host, UNKNOWN.read_request(path, said))
     return None
+
+
+def _by_path(path: str) -> list[Dialect]:
+    return [d for d in DIALECTS if any(pattern.search(path) for pattern in d.paths)]
+
+
+def _by_ending(path: str, owner: Owner | None) -> list[Dialect]:
+    """The owner's own dialect, if the path's end is one of its."""
+    ending = _ENDINGS.get(owner.dialect or "") if owner is not None else None
+    if owner is None or ending is None or not ending.search(path):
+        return []
+    return [d for d in DIALECTS if d.name == owner.dialect]
+
+
+def _preferred(candidates: Sequence[Dialect], owner: Owner | None) -> Dialect:
+    """The owner's own dialect, else the first."""
+    return next((d for d in candidates if owner is not None and d.name == owner.dialect), candidates[0])
 
 
 def is_stream_type(content_type: str) -> bool:
@@ -116,10 +175,10 @@ def is_stream_type(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in STREAM_TYPES
 
 
-def _match(dialect: Dialect, provider: Provider | None, host: str, facts: RequestFacts) -> Match:
-    if provider is None:
+def _match(dialect: Dialect, owner: Owner | None, host: str, facts: RequestFacts) -> Match:
+    if owner is None:
         return Match(dialect, host, "", facts)
-    return Match(dialect, provider.name, provider.prices, facts)
+    return Match(dialect, owner.name, owner.prices, facts)
 
 
 def fields(body: bytes | None) -> Json:

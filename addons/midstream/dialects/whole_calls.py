@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from midstream.events import ToolCall
@@ -29,14 +30,14 @@ class WholeCall:
 class WholeCalls:
     """The calls of one choice, given out in their order, each once its arguments are whole.
 
-    overfull: more is held than HELD_LIMIT, and what came last was not kept. Fragments of a call that was given out already are
-    ignored: only white space can rightly come there.
+    given: the calls that somebody else gave out. overfull: more is held than HELD_LIMIT, and what came last was not kept.
+    Fragments of a call that was given out already are ignored: only white space can rightly come there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, given: Iterable[int] = ()) -> None:
         self.overfull = False
         self._held: dict[int, WholeCall] = {}
-        self._given = set[int]()
+        self._given = set(given)
         self._size = 0
 
     def __bool__(self) -> bool:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from midstream.dialects.base import SSE_COMMENT
 from midstream.relay.exchange import Exchange, begins, take
-from midstream.relay.native import COMMENT
 from midstream.relay.spool import Entry
 from midstream.relay.streams import Stream, Streams
 
@@ -43,7 +43,7 @@ async def deliver(
         await exchange.send(out.write(OPENING % (RETRY, name, after)))
 
         async def keep_alive() -> None:
-            await exchange.send(out.write(COMMENT))
+            await exchange.send(out.write(SSE_COMMENT))
 
         while entries := await take(reader, keep_alive):
             for events in _chunks(name, entries):

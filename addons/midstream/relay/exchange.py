@@ -58,7 +58,9 @@ class Exchange:
         """The stream failed before it began: its provider's status, the error in the body."""
         assert stream.failure is not None  # noqa: S101 - what `refused` says
         status = status_of(stream.failure)
-        return self.answer(status, error_body(stream.failure), "application/json", stream_headers(stream))
+        retry = {"Retry-After": str(stream.retry_after)} if stream.retry_after is not None else {}
+        body = error_body(stream.failure, stream.dialect)
+        return self.answer(status, body, "application/json", stream_headers(stream) | retry)
 
     async def begin(
         self, stream: Stream, content_type: str, *, status: int = 200, **headers: str

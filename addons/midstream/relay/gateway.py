@@ -12,15 +12,14 @@ from aiohttp import web
 from midstream.config import Config, UnknownModel
 from midstream.dialects import registry
 from midstream.keys import Meter
-from midstream.ledger import Ledger
 from midstream.relay import access, asked, cors, deliver_chunked, deliver_sse, deliver_websocket
 from midstream.relay.chats import Starter
 from midstream.relay.exchange import Exchange, read_body
+from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob
 from midstream.relay.provider_paths import ProviderPaths, dialect_of_path
 from midstream.relay.refusal import Refusal
 from midstream.relay.streams import Stream, Streams
-from midstream.relay.upstream import Upstream
 from midstream.wire.json_text import Json
 
 log = logging.getLogger(__name__)
@@ -55,12 +54,12 @@ class _Call:
 class Gateway:
     """One for each relay. `config` gives the configuration in force."""
 
-    def __init__(self, config: Callable[[], Config], upstream: Upstream, ledger: Ledger) -> None:
+    def __init__(self, config: Callable[[], Config], means: Means) -> None:
         self._config = config
         self.streams = Streams(lambda: config().streams)
         meter = Meter()
-        self._starter = Starter(config, self.streams, upstream, ledger, meter)
-        self._paths = ProviderPaths(config, upstream, ledger, meter)
+        self._starter = Starter(config, self.streams, means, meter)
+        self._paths = ProviderPaths(config, means, meter)
 
     async def stop(self) -> None:
         """End all streams; their rows are settled as interrupted."""

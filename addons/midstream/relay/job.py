@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from midstream.dialects.registry import Match
 from midstream.ledger import Account
+from midstream.relay.ask import Ask
 from midstream.relay.asked import Delivery
 from midstream.relay.upstream import Headers, UpstreamRequest
 
@@ -32,8 +33,7 @@ class Job:
     head: set by the relay before it answers, for the addon to put on the flow.
     """
 
-    request: UpstreamRequest
-    match: Match
+    ask: Ask
     account: Account
     held: Callable[[], int] = _nothing_held
     head: Head | None = None

@@ -9,15 +9,15 @@ import time
 
 from aiohttp import web
 
-from midstream.dialects.answer import AnswerDecoder
-from midstream.ledger import SPILL, Ledger
 from midstream.observation import Outcome
 from midstream.relay import native
-from midstream.relay.job import Job
+from midstream.relay.healing import Healing, Means
+from midstream.relay.job import Head, Job
 from midstream.relay.log import Reader, StreamLog
+from midstream.relay.native_sink import NativeSink
+from midstream.relay.passage import Shown
 from midstream.relay.same_request import identity
 from midstream.relay.spool import Entry
-from midstream.relay.upstream import Upstream, UpstreamError, UpstreamResponse
 
 log = logging.getLogger(__name__)
 
@@ -25,30 +25,33 @@ log = logging.getLogger(__name__)
 class KeptStream:
     """The provider's side of one stream. Its row is settled once, by whoever learns first how it ended.
 
-    key: see same_request.identity. begun: set once there is a response, or an error instead. error: why the provider's answer
-    ends without an end.
+    key: see same_request.identity. begun: set once there is a head, or the whole answer in `answered`. failed: it ends without
+    an end. keepalive: what readers may be sent in a long silence.
     """
 
-    def __init__(self, job: Job, frames: StreamLog, ledger: Ledger) -> None:
-        self.key = identity(job.request)
+    def __init__(self, job: Job, frames: StreamLog, means: Means) -> None:
+        assert job.ask.sent is not None  # noqa: S101 - only intercepted requests can be sent again
+        self.key = identity(job.ask.sent)
         self.account = job.account
         self.log = frames
         self.begun = asyncio.Event()
-        self.response: UpstreamResponse | None = None
-        self.error: UpstreamError | None = None
+        self.head: Head | None = None
+        self.keepalive = b""
+        self.answered: tuple[Head, bytes] | None = None
+        self.failed = False
         self.settled = False
         self.task: asyncio.Task[None] | None = None
-        self._job = job
-        self._ledger = ledger
-        self._decoder: AnswerDecoder | None = None
+        self._ledger = means.ledger
         self._ended_at: float | None = None
+        shown = Shown(job.ask, job.account, means.ledger, NativeSink(job.ask, job.stream, self))
+        self._healing = Healing(shown, means)
 
     @property
     def of_use(self) -> bool:
         """Whether a retry would be served well: it can have all of it, and it is no failure, which asking anew may mend."""
-        refused = self.response is not None and self.response.status >= 400
-        failed = self.error is not None or self.account.observation.failure is not None
-        return not (self.settled or refused or failed) and self.log.first == 1
+        refused = self.head is not None and self.head.status >= 400
+        over = self.settled or refused or self.failed or self.answered is not None
+        return not over and self.account.observation.failure is None and self.log.first == 1
 
     @property
     def running(self) -> bool:
@@ -58,55 +61,41 @@ class KeptStream:
         """Whether a client with so many frames has the answer to its end, though the provider has yet to close the body."""
         return self.account.observation.ended and delivered >= self.log.last
 
-    async def run(self, upstream: Upstream) -> None:
+    async def run(self) -> None:
         try:
-            self.response = response = await upstream.open(self._job.request)
-            try:
-                await self._read(response)
-            finally:
-                response.close()
-        except UpstreamError as error:
-            self.error = error
-            self.settle("truncated" if self.response is not None else "failed", error.kind, str(error))
+            await self._healing.run()
+            self._ended_at = time.monotonic()
+            if (failure := self._healing.failure) is not None:
+                self.failed = True
+                kind = failure.type or failure.code or str(failure.status or "error")
+                self.settle("truncated" if self.head is not None else "failed", kind, failure.message)
         except Exception:
             log.exception("an intercepted stream failed")
-            self.error = UpstreamError("internal_error", "midstream failed")
+            self.failed = True
             self.settle("failed", "internal_error", "midstream failed")
 
-    async def _read(self, response: UpstreamResponse) -> None:
-        self.account.observation.record.http_status = response.status
-        decoder = self._decoder = AnswerDecoder(
-            self._job.match.dialect,
-            status=response.status,
-            content_type=response.header("content-type"),
-            content_encoding=response.header("content-encoding"),
-        )
+    async def begin(self, head: Head, keepalive: bytes) -> None:
+        self.head, self.keepalive = head, keepalive
         self.begun.set()
-        async for piece in response.pieces():
-            now = time.monotonic()
-            await self.log.append(piece)
-            self.account.observation.record.bytes += len(piece)
-            await asyncio.sleep(0)  # the readers send first: parsing must not delay a token
-            self._observe(decoder, piece, now)
-        self._end()
 
-    def _observe(self, decoder: AnswerDecoder, piece: bytes, now: float) -> None:
-        if self.account.observation.feed(decoder.feed(piece), now):
-            self._ledger.first_content(self.account)
-        if self.account.observation.text_size > SPILL:
-            self._ledger.spill(self.account)
+    async def write(self, data: bytes) -> None:
+        await self.log.append(data)
+        await asyncio.sleep(0)  # the readers send first: parsing must not delay a token
 
-    def _end(self) -> None:
-        """No more will come: the decoder says what that means."""
-        self._ended_at = time.monotonic()
-        decoder, self._decoder = self._decoder, None
-        if decoder is not None:
-            self.account.observation.feed(decoder.close(), self._ended_at)
+    async def end(self) -> None:
+        """Its log is closed when the task is over."""
+
+    async def break_off(self) -> None:
+        self.failed = True
+
+    async def answer(self, head: Head, body: bytes) -> None:
+        self.answered = head, body
+        self.begun.set()
 
     def over(self) -> None:
         """The task has ended, even before it began: nobody shall wait for it any longer."""
         if self.task is not None and self.task.cancelled():
-            self.error = self.error or UpstreamError("interrupted", "the stream was cancelled")
+            self.failed = True
         self.begun.set()
         self.log.close()
 
@@ -114,8 +103,6 @@ class KeptStream:
         if self.settled:
             return
         self.settled = True
-        if self._ended_at is None:
-            self._end()
         self.account.observation.record.paused_ms = self.log.paused * 1000
         self.account.observation.settle(outcome, at or time.monotonic(), error_type=error_type, error=error)
         self._ledger.close(self.account)
@@ -124,14 +111,13 @@ class KeptStream:
         """Its client does not have all of it: not complete, even if the provider's answer was."""
         if self.settled:
             return
-        ended_at = self._ended_at
-        if ended_at is None:
-            self._end()
         self.account.observation.ended = False
         if self._ledger.stopping:
-            self.settle("interrupted", "interrupted", "mitmdump was told to stop", at=ended_at)
+            self.settle("interrupted", "interrupted", "mitmdump was told to stop", at=self._ended_at)
         else:
-            self.settle("client_gone", "client_disconnected", "the client left, and did not come back", at=ended_at)
+            self.settle(
+                "client_gone", "client_disconnected", "the client left, and did not come back", at=self._ended_at
+            )
 
 
 class Follower:
@@ -142,23 +128,25 @@ class Follower:
         self._stream = stream
         self._job = job
         self._reader: Reader = stream.log.reader()
-        self._keepalive = b""
         self._between_frames = True
 
     async def run(self, request: web.BaseRequest) -> web.StreamResponse:
         """Deliver to the end. A provider that breaks off takes the client's connection with it: never a clean end."""
         stream = self._stream
         await stream.begun.wait()
-        if stream.response is None:
-            return native.refusal(self._job, stream.error or UpstreamError("internal_error", "midstream failed"))
-        out = await native.begin(self._job, stream.response, request)
-        self._keepalive = native.keepalive_of(self._job.match.dialect, stream.response)
+        if stream.answered is not None:
+            self._job.head, body = stream.answered
+            stream.settle("complete")
+            return web.Response(status=self._job.head.status, body=body)
+        if stream.head is None:
+            raise ConnectionResetError("the stream was cancelled before it began")
+        out = await native.begin(self._job, stream.head, request)
         whole = await self._deliver(out)
         if whole:
             stream.settle("complete")
             await out.write_eof()
         elif request.transport is not None:
-            request.transport.abort()
+            request.transport.close()
         return out
 
     async def _deliver(self, out: web.StreamResponse) -> bool:
@@ -174,17 +162,17 @@ class Follower:
                 return False
             self._between_frames = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
             self.delivered = entries[-1].n
-        return self._stream.error is None
+        return not self._stream.failed
 
     async def _take(self, out: web.StreamResponse) -> list[Entry]:
         """What there is to send; a keepalive goes out after each KEEPALIVE of silence between two frames."""
         while True:
             try:
-                async with asyncio.timeout(native.KEEPALIVE if self._keepalive else None):
+                async with asyncio.timeout(native.KEEPALIVE if self._stream.keepalive else None):
                     return await self._reader.take()
             except TimeoutError:
                 if self._between_frames:
-                    await out.write(self._keepalive)
+                    await out.write(self._stream.keepalive)
 
     async def _catch_up(self) -> None:
         while self._job.held() > native.HELD_LIMIT // 2:  # noqa: ASYNC110 - mitmproxy has no event for it

@@ -1,4 +1,4 @@
-"""Native delivery: the provider's own bytes, as they arrive, with nobody able to resume them."""
+"""A native stream on its client's own connection, with nobody able to resume it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import time
 
 from aiohttp import web
 
-from midstream.dialects.answer import AnswerDecoder
-from midstream.dialects.base import SSE_COMMENT, Dialect
-from midstream.ledger import SPILL, Account, Ledger
+from midstream.ledger import Account, Ledger
 from midstream.observation import Outcome
+from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
-from midstream.relay.upstream import Upstream, UpstreamError, UpstreamResponse
-from midstream.wire.json_text import dump_json
+from midstream.relay.native_sink import NativeSink
+from midstream.relay.passage import Shown
 
 HELD_LIMIT = 64 * 1024
 """Bytes that one HTTP/2 client's stream may leave waiting in mitmproxy before its provider is paused."""
@@ -28,150 +27,131 @@ KEEPALIVE = 15.0
 READ_TIMEOUT = 300.0
 """Seconds after which a client that reads nothing, while there is something to read, is dropped."""
 
-COMMENT = SSE_COMMENT
 
-
-async def deliver(job: Job, request: web.BaseRequest, upstream: Upstream, ledger: Ledger) -> web.StreamResponse:
-    """Fetch the provider's answer and pass it on; settle the stream's row whatever happens."""
-    ledger.open(job.account)
-    try:
-        response = await upstream.open(job.request)
-    except UpstreamError as error:
-        _settle(job.account, ledger, "failed", error.kind, str(error))
-        return refusal(job, error)
-    except asyncio.CancelledError:
-        _settle_left(job.account, ledger, "the client left before the answer began")
-        raise
-    delivery = _Delivery(job, response, ledger)
-    try:
-        return await delivery.run(request)
-    finally:
-        response.close()
-
-
-class _ClientStalled(Exception):
+class ClientStalled(Exception):
     """The client does not read."""
 
 
-class _Delivery:
-    def __init__(self, job: Job, response: UpstreamResponse, ledger: Ledger) -> None:
+async def deliver(job: Job, request: web.BaseRequest, means: Means) -> web.StreamResponse:
+    """Fetch the provider's answer and pass it on; settle the stream's row whatever happens."""
+    account, ledger = job.account, means.ledger
+    ledger.open(account)
+    out = ClientOut(job, request)
+    shown = Shown(job.ask, account, ledger, NativeSink(job.ask, job.stream, out))
+    healing = Healing(shown, means)
+    try:
+        await healing.run()
+        settle_as(account, ledger, healing)
+    except ClientStalled:
+        settle(account, ledger, "client_gone", "client_stalled", f"the client read nothing for {READ_TIMEOUT:.0f} s")
+        out.abort()
+    except (asyncio.CancelledError, ConnectionResetError):
+        settle_left(account, ledger, "the client left" if shown.begun else "the client left before the answer began")
+        raise
+    finally:
+        out.close()
+    return out.response
+
+
+class ClientOut:
+    """One client's connection."""
+
+    def __init__(self, job: Job, request: web.BaseRequest) -> None:
+        self.response: web.StreamResponse = web.Response(status=500)
         self._job = job
-        self._response = response
-        self._ledger = ledger
-        self._observation = job.account.observation
-        self._observation.record.http_status = response.status
-        self._decoder = AnswerDecoder(
-            job.match.dialect,
-            status=response.status,
-            content_type=response.header("content-type"),
-            content_encoding=response.header("content-encoding"),
-        )
-        self._keepalive = keepalive_of(job.match.dialect, response)
+        self._request = request
+        self._record = job.account.observation.record
         self._between_frames = True
+        self._written = 0
+        self._keeper: asyncio.Task[None] | None = None
 
-    async def run(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Deliver to the end. A provider that breaks off takes the client's connection with it: never a clean end."""
-        out = await begin(self._job, self._response, request)
-        keeper = asyncio.create_task(self._keep_alive(out)) if self._keepalive else None
-        try:
-            async for piece in self._response.pieces():
-                await self._pass_on(out, piece)
-            self._between_frames = False
-            self._end("complete")
-            await out.write_eof()
-        except UpstreamError as error:
-            self._end("truncated", error.kind, str(error))
-            if request.transport is not None:
-                request.transport.abort()
-        except _ClientStalled:
-            self._end("client_gone", "client_stalled", f"the client read nothing for {READ_TIMEOUT:.0f} s")
-            if request.transport is not None:
-                request.transport.abort()
-        except (asyncio.CancelledError, ConnectionResetError):
-            self._observation.feed(self._decoder.close(), time.monotonic())
-            _settle_left(self._job.account, self._ledger, "the client left")
-            raise
-        finally:
-            if keeper is not None:
-                keeper.cancel()
-        return out
+    async def begin(self, head: Head, keepalive: bytes) -> None:
+        self.response = await begin(self._job, head, self._request)
+        if keepalive:
+            self._keeper = asyncio.create_task(self._keep_alive(keepalive))
 
-    async def _pass_on(self, out: web.StreamResponse, piece: bytes) -> None:
-        """Send first, then read: parsing must not delay a token."""
+    async def write(self, data: bytes) -> None:
         now = time.monotonic()
-        self._between_frames = piece.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))  # first: the write may wait for long
+        self._between_frames = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))  # first: the write may wait for long
         try:
             async with asyncio.timeout(READ_TIMEOUT):
-                await out.write(piece)
+                await self.response.write(data)
                 if self._job.held() > HELD_LIMIT:
                     await self._catch_up()
         except TimeoutError:
-            raise _ClientStalled from None
+            raise ClientStalled from None
         finally:
             waited = time.monotonic() - now
             if waited > 0.001:
-                self._observation.record.paused_ms += waited * 1000
-        self._observation.record.bytes += len(piece)
-        self._observe(piece, now)
+                self._record.paused_ms += waited * 1000
+        self._written += 1
 
-    def _observe(self, piece: bytes, now: float) -> None:
-        if self._observation.feed(self._decoder.feed(piece), now):
-            self._ledger.first_content(self._job.account)
-        if self._observation.text_size > SPILL:
-            self._ledger.spill(self._job.account)
+    async def end(self) -> None:
+        self._between_frames = False
+        await self.response.write_eof()
+
+    async def break_off(self) -> None:
+        self._between_frames = False
+        if self._request.transport is not None:
+            self._request.transport.close()
+
+    async def answer(self, head: Head, body: bytes) -> None:
+        self._job.head = head
+        self.response = web.Response(status=head.status, body=body)
+
+    def abort(self) -> None:
+        """At once, whatever waits to be sent."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
 
     async def _catch_up(self) -> None:
         while self._job.held() > HELD_LIMIT // 2:  # noqa: ASYNC110 - mitmproxy has no event for it
             await asyncio.sleep(HELD_POLL)
 
-    async def _keep_alive(self, out: web.StreamResponse) -> None:
+    async def _keep_alive(self, keepalive: bytes) -> None:
         """After each KEEPALIVE of silence between two frames, send what the client's SDK takes for nothing."""
         with contextlib.suppress(ConnectionResetError):  # the delivery itself learns that the client has left
             while True:
-                seen = self._observation.record.bytes
+                seen = self._written
                 await asyncio.sleep(KEEPALIVE)
-                if self._between_frames and self._observation.record.bytes == seen:
-                    await out.write(self._keepalive)
-
-    def _end(self, outcome: Outcome, error_type: str = "", error: str = "") -> None:
-        self._observation.feed(self._decoder.close(), time.monotonic())
-        _settle(self._job.account, self._ledger, outcome, error_type, error)
+                if self._between_frames and self._written == seen:
+                    await self.response.write(keepalive)
 
 
-def keepalive_of(dialect: Dialect, response: UpstreamResponse) -> bytes:
-    """What may be sent between two frames of this response; b"" if nothing: into no encoded body, nor one of a known length."""
-    fixed = response.header("content-encoding") or response.header("content-length")
-    return dialect.keepalive if "text/event-stream" in response.header("content-type") and not fixed else b""
-
-
-async def begin(job: Job, response: UpstreamResponse, request: web.BaseRequest) -> web.StreamResponse:
-    """Send the provider's head on."""
-    job.head = Head(response.status, response.reason, response.headers)
-    out = web.StreamResponse(status=response.status)
-    length = response.header("content-length")
+async def begin(job: Job, head: Head, request: web.BaseRequest) -> web.StreamResponse:
+    """Send a head on."""
+    job.head = head
+    out = web.StreamResponse(status=head.status)
+    length = next((v for k, v in head.headers if k.lower() == b"content-length"), b"")
     if length.isdigit():
         out.content_length = int(length)
-    elif response.status not in (204, 304):
+    elif head.status not in (204, 304):
         out.enable_chunked_encoding()
     await out.prepare(request)
     return out
 
 
-def _settle(account: Account, ledger: Ledger, outcome: Outcome, error_type: str = "", error: str = "") -> None:
+def settle_as(account: Account, ledger: Ledger, healing: Healing) -> None:
+    """The row says how it ended."""
+    failure = healing.failure
+    if failure is None:
+        settle(account, ledger, "complete")
+    else:
+        kind = failure.type or failure.code or str(failure.status or "error")
+        settle(account, ledger, "truncated" if healing.shown.begun else "failed", kind, failure.message)
+
+
+def settle(account: Account, ledger: Ledger, outcome: Outcome, error_type: str = "", error: str = "") -> None:
     account.observation.settle(outcome, time.monotonic(), error_type=error_type, error=error)
     ledger.close(account)
 
 
-def _settle_left(account: Account, ledger: Ledger, error: str) -> None:
+def settle_left(account: Account, ledger: Ledger, error: str) -> None:
     if ledger.stopping:
-        _settle(account, ledger, "interrupted", "interrupted", "mitmdump was told to stop")
+        settle(account, ledger, "interrupted", "interrupted", "mitmdump was told to stop")
     else:
-        _settle(account, ledger, "client_gone", "client_disconnected", error)
-
-
-def refusal(job: Job, error: UpstreamError) -> web.Response:
-    """The provider could not be reached: an error in the form its SDK reads."""
-    status = 504 if error.kind.endswith("timeout") else 502
-    body = dump_json({"error": {"message": f"midstream: {error}", "type": error.kind, "code": error.kind}}).encode()
-    job.head = Head(status, "", [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-    return web.Response(status=status, body=body, content_type="application/json")
+        settle(account, ledger, "client_gone", "client_disconnected", error)

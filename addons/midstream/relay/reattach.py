@@ -11,12 +11,12 @@ from functools import partial
 from aiohttp import web
 
 from midstream.config import Config
-from midstream.ledger import Ledger
+from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.kept_stream import Follower, KeptStream
 from midstream.relay.log import StreamLog
 from midstream.relay.same_request import has_idempotency_key, identity, is_retry
-from midstream.relay.upstream import Upstream, UpstreamError, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
 
 LIMIT = 256
 """Streams at once whose clients are gone; the oldest go first. With the default window they hold 64 MiB of memory at most."""
@@ -29,21 +29,22 @@ may arrive in one piece, and the news of the reset takes longer. SDKs wait for a
 class Reattach:
     """The streams that can be reattached to. One event loop; `config` gives the configuration in force."""
 
-    def __init__(self, config: Callable[[], Config], upstream: Upstream, ledger: Ledger) -> None:
+    def __init__(self, config: Callable[[], Config], means: Means) -> None:
         self._config = config
-        self._upstream = upstream
-        self._ledger = ledger
+        self._means = means
+        self._ledger = means.ledger
         self._streams: dict[bytes, list[KeptStream]] = {}
         self._detached: dict[KeptStream, asyncio.TimerHandle] = {}
         self._changed = asyncio.Event()
 
     def wants(self, job: Job) -> bool:
         """Whether this request is one whose retry can be attached: a streaming one, where the configuration says so."""
-        return self._config().streams.reattach > 0 and job.match.facts.stream
+        return self._config().streams.reattach > 0 and job.ask.stream and job.ask.sent is not None
 
     async def deliver(self, job: Job, request: web.BaseRequest) -> web.StreamResponse:
         """Answer from the stream that this request is a retry of, else from a new one."""
-        stream = await self._find(job.request) or self._start(job)
+        assert job.ask.sent is not None  # noqa: S101 - what `wants` says
+        stream = await self._find(job.ask.sent) or self._start(job)
         follower = Follower(stream, job)
         job.account = stream.account
         try:
@@ -57,7 +58,7 @@ class Reattach:
         streams = [stream for group in self._streams.values() for stream in group]
         for stream in streams:
             if stream.running or not stream.log.readers:  # else its reader has a moment to finish
-                stream.error = stream.error or UpstreamError("interrupted", "mitmdump was told to stop")
+                stream.failed = True
                 self._drop(stream)
         await asyncio.gather(*(stream.task for stream in streams if stream.task is not None), return_exceptions=True)
 
@@ -86,10 +87,10 @@ class Reattach:
     def _start(self, job: Job) -> KeptStream:
         settings = self._config().streams
         frames = StreamLog(window=settings.window, spool=settings.spool, folder=settings.spool_folder)
-        stream = KeptStream(job, frames, self._ledger)
+        stream = KeptStream(job, frames, self._means)
         self._ledger.open(job.account)
         self._streams.setdefault(stream.key, []).append(stream)
-        stream.task = asyncio.create_task(stream.run(self._upstream), name="midstream-reattachable")
+        stream.task = asyncio.create_task(stream.run(), name="midstream-reattachable")
         stream.task.add_done_callback(partial(self._over, stream))
         return stream
 

@@ -10,29 +10,27 @@ from urllib.parse import urlsplit, urlunsplit
 from aiohttp import web
 
 from midstream import flows
-from midstream.config import Config, ProviderConfig
+from midstream.config import Config
 from midstream.dialects import registry
-from midstream.ledger import Ledger
 from midstream.relay import access, asked, cors, deliver_chunked, deliver_websocket
+from midstream.relay.ask import intercepted
 from midstream.relay.exchange import Exchange
+from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob, Intercepted
 from midstream.relay.producer import Producer
 from midstream.relay.provider_request import streaming
 from midstream.relay.refusal import Refusal
 from midstream.relay.streams import Stream, Streams
-from midstream.relay.target import Prepared
-from midstream.relay.upstream import Upstream
 from midstream.wire.json_text import Json, dump_json
 
 
 class Redelivery:
     """Shares the gateway's streams, so that its /v1/streams/{id} can go on with one. `config` gives the one in force."""
 
-    def __init__(self, config: Callable[[], Config], streams: Streams, upstream: Upstream, ledger: Ledger) -> None:
+    def __init__(self, config: Callable[[], Config], streams: Streams, means: Means) -> None:
         self._config = config
         self._streams = streams
-        self._upstream = upstream
-        self._ledger = ledger
+        self._means = means
 
     async def answer(self, job: GatewayJob, wanted: Intercepted, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever is wrong with it."""
@@ -87,22 +85,17 @@ class Redelivery:
         match = replace(wanted.match, facts=facts)
         account = wanted.account(match)
         account.prompt = lambda: flows.prompt_of(match, body)
-        config = self._config()
-        prepared = Prepared(
-            provider=config.provider(match.provider) or ProviderConfig(),
-            dialect=dialect,
-            route=config.route_for(match.provider, facts.model),
-            model=facts.model,
-            request=streaming(wanted.request, dialect),
-        )
+        ask = intercepted(self._config(), streaming(wanted.request, dialect), match, body)
+        ask.stream = True
         stream = Stream(
             id=account.observation.record.id,
             owner=owner,
             model=facts.model,
             account=account,
             log=self._streams.new_log(),
+            dialect=dialect,
         )
-        self._streams.start(stream, Producer(stream, prepared, self._upstream, self._ledger).run())
+        self._streams.start(stream, Producer(stream, ask, self._means).run())
         return stream
 
 

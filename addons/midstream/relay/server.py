@@ -15,6 +15,7 @@ from midstream.connect import OURS
 from midstream.ledger import Ledger
 from midstream.relay import native
 from midstream.relay.gateway import Gateway
+from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob, Job
 from midstream.relay.reattach import Reattach
 from midstream.relay.redelivery import Redelivery
@@ -33,11 +34,11 @@ class Relay:
     def __init__(self, options: UpstreamOptions, ledger: Ledger, config: Callable[[], Config] = Config.default) -> None:
         self.tickets: Tickets[Job | GatewayJob] = Tickets()
         self.address = ("127.0.0.1", 0)
-        self._upstream = Upstream(options)
+        self._means = Means(Upstream(options), ledger)
         self._ledger = ledger
-        self._gateway = Gateway(config, self._upstream, ledger)
-        self._redelivery = Redelivery(config, self._gateway.streams, self._upstream, ledger)
-        self._reattach = Reattach(config, self._upstream, ledger)
+        self._gateway = Gateway(config, self._means)
+        self._redelivery = Redelivery(config, self._gateway.streams, self._means)
+        self._reattach = Reattach(config, self._means)
         server = web.Server(self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=3600)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
 
@@ -65,7 +66,7 @@ class Relay:
                 return await self._gateway.answer(job, request)
             if self._reattach.wants(job):
                 return await self._reattach.deliver(job, request)
-            return await native.deliver(job, request, self._upstream, self._ledger)
+            return await native.deliver(job, request, self._means)
         except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
             raise asyncio.CancelledError from None
 
@@ -76,4 +77,4 @@ class Relay:
         await self._gateway.stop()
         await self._reattach.stop()
         await self._runner.cleanup()
-        await self._upstream.close()
+        await self._means.upstream.close()

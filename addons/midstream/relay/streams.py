@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from midstream import config
+from midstream.dialects.base import Dialect
 from midstream.events import Failure
 from midstream.ledger import Account
 from midstream.relay.log import Expired, Reader, StreamLog
@@ -40,7 +41,8 @@ class Stream:
     """One chat and its log: chunks of OpenAI's chat API as JSON text, then `[DONE]`, or an error's JSON as the last frame.
 
     owner: whose it is; see access.Caller. failure: why it has no whole answer. begun: set once there is a frame, or an end.
-    read: whether anybody has. dropped: what the provider could not be told.
+    read: whether anybody has. dropped: what the provider could not be told. dialect: of the client's errors, None for OpenAI's.
+    retry_after: seconds, where its provider said so.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Stream:
     log: StreamLog
     key: str | None = None
     dropped: tuple[str, ...] = ()
+    dialect: Dialect | None = None
+    retry_after: int | None = None
     created: float = field(default_factory=time.time)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Failure | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,10 @@ class UpstreamResponse:
         self._response.close() if not self._response.content.at_eof() else self._response.release()
 
 
+BREAKING: list[Callable[..., Awaitable[UpstreamResponse]]] = []
+"""Who breaks requests on purpose (`FaultyUpstream.open`), for all relays of this process; mostly nobody."""
+
+
 class Upstream:
     """One connection pool for all clients of this mitmdump."""
 
@@ -129,11 +133,19 @@ class Upstream:
             max_field_size=65_536,
         )
 
-    async def open(self, request: UpstreamRequest, *, connect: float | None = CONNECT) -> UpstreamResponse:
+    async def open(
+        self, request: UpstreamRequest, *, connect: float | None = CONNECT, stream: str = ""
+    ) -> UpstreamResponse:
         """Send a request and return once the response's head is there.
 
-        connect: seconds for DNS, TCP and TLS together. Raises UpstreamError; cancellation closes the connection.
+        connect: seconds for DNS, TCP and TLS together. stream: the id of the row, for log lines. Raises UpstreamError;
+        cancellation closes the connection.
         """
+        if BREAKING:
+            return await BREAKING[-1](request, stream, lambda asked: self._open(asked, connect))
+        return await self._open(request, connect)
+
+    async def _open(self, request: UpstreamRequest, connect: float | None) -> UpstreamResponse:
         url = yarl.URL(request.url, encoded=True)
         headers = _request_headers(request.headers)
         headers.setdefault("Host", url.raw_authority)

@@ -34,6 +34,11 @@ class SseDecoder:
         self._id = ""
         self._retry: int | None = None
 
+    @property
+    def boundary(self) -> int:
+        """Offset in the body past the last complete event, one without data (a comment) included; 0 while one is skipped."""
+        return 0 if self._skipping else self._offset
+
     def feed(self, data: bytes) -> list[Frame | Damage]:
         """Return the frames that these bytes complete."""
         pending = self._pending

@@ -10,8 +10,9 @@ import pytest
 from midstream.config import Config
 from midstream.dialects.openai_chat import OPENAI_CHAT
 from midstream.relay.access import Caller
-from midstream.relay.refusal import Refusal
-from midstream.relay.target import Prepared, forwarded_headers, prepare
+from midstream.relay.ask import Ask
+from midstream.relay.credentials import forwarded_headers
+from midstream.relay.prepare import Prepared, RuledOut, prepare
 
 LOCAL = Caller("caller:x", credential="sk-own")
 KEYED = Caller("key:app", "app")
@@ -19,10 +20,20 @@ KEYED = Caller("key:app", "app")
 
 def prepared(model: str, caller: Caller = LOCAL, providers: Any = None, **asked: Any) -> Prepared:
     config = Config.model_validate({"providers": providers or {}})
+    choice = config.provider_for_model(model)
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}]} | asked
-    assert OPENAI_CHAT.read_conversation is not None
-    conversation = OPENAI_CHAT.read_conversation("/v1/chat/completions", body)
-    return prepare(config, config.provider_for_model(model), conversation, caller)
+    question = Ask(
+        dialect=OPENAI_CHAT,
+        provider=choice.provider.name,
+        model=choice.model,
+        path="/v1/chat/completions",
+        body=json.dumps(body).encode(),
+        route=choice.route,
+        targets=choice.targets,
+        config=config,
+        caller=caller,
+    )
+    return prepare(question, choice.targets[0], conversation=question.read())
 
 
 def headers_of(request: Prepared) -> dict[str, str]:
@@ -59,14 +70,14 @@ def test_the_configured_key_wins_and_a_gateway_key_never_goes_out() -> None:
     configured = {"openai": {"api_key": "sk-configured"}}
     for caller in (LOCAL, KEYED):
         assert headers_of(prepared("gpt-4o", caller, configured))["authorization"] == "Bearer sk-configured"
-    with pytest.raises(Refusal, match="API key") as refused:
+    with pytest.raises(RuledOut, match="API key") as ruled_out:
         prepared("gpt-4o", KEYED)
-    assert refused.value.status == 500
+    assert ruled_out.value.refusal.status == 500
 
 
 def test_a_key_that_the_environment_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    with pytest.raises(Refusal, match="NO_SUCH_KEY"):
+    with pytest.raises(RuledOut, match="NO_SUCH_KEY"):
         prepared("gpt-4o", LOCAL, {"openai": {"api_key": "env:NO_SUCH_KEY"}})
 
 

@@ -1,0 +1,159 @@
+"""One attempt: a provider's response as it comes, in pieces that can be passed on, with what they mean."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from midstream.dialects.answer import ERROR_LIMIT, AnswerDecoder
+from midstream.events import Event, Failure, Malformed
+from midstream.failures import Kind, kind_of, retry_after
+from midstream.relay.clock import ProgressClock
+from midstream.relay.job import Head
+from midstream.relay.prepare import Prepared
+from midstream.relay.sink import Refused
+from midstream.relay.upstream import UpstreamRequest, UpstreamResponse
+
+_PLAIN = (b"accept-encoding", b"identity")
+
+
+class Broken(Exception):
+    """The attempt has failed. rejected: the target said so in an HTTP status, so that it answered nothing at all."""
+
+    def __init__(self, refused: Refused, *, rejected: bool = False, kind: Kind | None = None) -> None:
+        super().__init__(refused.failure.message)
+        self.refused = refused
+        self.kind: Kind = kind or kind_of(refused.failure)
+        self.rejected = rejected
+
+
+def broken(kind: str, message: str) -> Broken:
+    """A failure that no provider has worded."""
+    return Broken(Refused(Failure(message, type=kind, code=kind)))
+
+
+@dataclass(slots=True)
+class Batch:
+    """What arrived at once. data: whole frames alone, where they can be cut. bad: the failure that comes behind it."""
+
+    data: bytes
+    events: list[Event]
+    bad: Failure | None = None
+
+
+def plainly(request: UpstreamRequest) -> UpstreamRequest:
+    """The same request for a body without content encoding: one that can be cut between two frames."""
+    kept = [(k, v) for k, v in request.headers if k.lower() != b"accept-encoding"]
+    return replace(request, headers=[*kept, _PLAIN])
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A response and its decoder. cut: batches are whole frames, healthy ones, so that something else may follow them."""
+
+    prepared: Prepared
+    response: UpstreamResponse
+    clock: ProgressClock
+    cut: bool
+    decoder: AnswerDecoder = field(init=False)
+    _rest: bytearray = field(default_factory=bytearray)
+    _at: int = 0
+
+    def __post_init__(self) -> None:
+        response = self.response
+        encoding = response.header("content-encoding")
+        self.cut = self.cut and encoding in ("", "identity")
+        self.decoder = AnswerDecoder(
+            self.prepared.dialect,
+            status=response.status,
+            content_type=response.header("content-type"),
+            content_encoding=encoding,
+        )
+
+    @property
+    def head(self) -> Head:
+        return Head(self.response.status, self.response.reason, self.response.headers)
+
+    def take(self, piece: bytes) -> Batch:
+        """What this piece completes."""
+        if not self.cut:
+            events = self.decoder.feed(piece)
+            return Batch(piece, events, failure_in(events))
+        self._rest += piece
+        return self._batch(self.decoder.feed_frames(piece))
+
+    def close(self) -> tuple[Batch, list[Event]]:
+        """The body has ended: what its last bytes were, and what it means that there are no more."""
+        if not self.cut:
+            return Batch(b"", []), self.decoder.close()
+        frames = self.decoder.close_frames()
+        return self._batch(frames[:-1]), frames[-1][1]
+
+    def _batch(self, frames: list[tuple[int, list[Event]]]) -> Batch:
+        """Whole frames. One that cannot be read is left out: of what the official SDKs cannot parse they make an error."""
+        events: list[Event] = []
+        start, end, bad, kept = self._at, self._at, None, b""
+        for past, said in frames:
+            bad = failure_in(said)
+            if bad is not None:
+                events += [event for event in said if event is not bad]
+                break
+            events += said
+            if said and said[0].__class__ is Malformed:
+                kept += self._rest[start - self._at : end - self._at]
+                start = past
+            end = past
+        data = kept + self._rest[start - self._at : end - self._at]
+        del self._rest[: end - self._at]
+        self._at = end
+        return Batch(bytes(data), events, bad)
+
+    async def rejection(self, pieces: AsyncIterator[bytes]) -> Broken:
+        """Read the body of an HTTP error."""
+        body, raw = [], bytearray()
+        async for piece in pieces:
+            raw += piece[: ERROR_LIMIT + 1 - len(raw)]
+            body += self.decoder.feed(piece)
+        body += self.decoder.close()
+        status = self.response.status
+        failure = failure_in(body) or Failure(f"HTTP {status}", status=status)
+        names = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.response.headers}
+        head = self.head if self.prepared.own and len(raw) <= ERROR_LIMIT else None
+        wait = retry_after(names, failure, time.time())
+        return Broken(Refused(replace(failure, status=status), head, bytes(raw), wait), rejected=True)
+
+
+def failure_in(events: list[Event]) -> Failure | None:
+    """The failure that is among them."""
+    return next((event for event in events if isinstance(event, Failure)), None)
+
+
+class Timed:
+    """Pieces of a body, each awaited no longer than one wants, though the body goes on being read: for a reader that has
+    something to do meanwhile."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._next: asyncio.Task[bytes | None] | None = None
+
+    async def take(self, seconds: float | None) -> bytes | None:
+        """The next piece; None at the end. Raises TimeoutError if none came in time: ask again."""
+        if seconds is None and self._next is None:
+            return await anext(self._pieces, None)
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._one())
+        done, _ = await asyncio.wait({self._next}, timeout=seconds)
+        if not done:
+            raise TimeoutError
+        task, self._next = self._next, None
+        return task.result()
+
+    async def _one(self) -> bytes | None:
+        return await anext(self._pieces, None)
+
+    async def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.gather(self._next, return_exceptions=True)

@@ -1,0 +1,260 @@
+"""One answer over as many attempts as its route allows: retried, rerouted, continued where it broke (design section 7).
+
+What is decided is decided in plan.py and splice.py; passage.py brings one attempt to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field, replace
+
+from midstream import plan
+from midstream.breakers import Health, Limits, Targets
+from midstream.config import Target
+from midstream.conversation import Conversation
+from midstream.delivered import Way
+from midstream.dialects.prefill import takes_prefill
+from midstream.events import Failure
+from midstream.ledger import Ledger, utc_now
+from midstream.plan import Again, Step, Stop, Try
+from midstream.relay.attempt import Attempt, Broken, broken, plainly
+from midstream.relay.clock import ProgressClock
+from midstream.relay.passage import Passage, Shown
+from midstream.relay.prepare import Prepared, RuledOut, prepare
+from midstream.relay.refusal import Refusal
+from midstream.relay.sink import Refused
+from midstream.relay.upstream import Upstream, UpstreamError
+from midstream.splice import Seam, continuation
+
+ANEW = Way("anew", "")
+
+_TIMED_OUT = {
+    "first_token_timeout": "the provider sent no token in time",
+    "idle_timeout": "the provider sent nothing more in time",
+    "total_timeout": "the time for the whole stream is over",
+    "terminal_timeout": "the provider did not end its answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all streams of one relay share."""
+
+    upstream: Upstream
+    ledger: Ledger
+    targets: Targets = field(default_factory=Targets)
+
+
+@dataclass(slots=True)
+class Healing:
+    """One stream. `run` it; `failure` then says why the client has no whole answer, None if it has."""
+
+    shown: Shown
+    means: Means
+    failure: Failure | None = None
+    _began: float = field(default_factory=time.monotonic)
+    _tries: list[Try] = field(default_factory=list)
+    _refusals: list[tuple[int, Refused]] = field(default_factory=list)
+    _no_prefill: set[int] = field(default_factory=set)
+    _ruled_out: set[int] = field(default_factory=set)
+    _passage: Passage | None = None
+    _status: int | None = None
+
+    async def run(self) -> None:
+        """Attempts until the client has the whole answer, or an honest error. Cancelled when the client leaves."""
+        policy = self._policy()
+        step: Step = Again(plan.first_target(policy, self._healthy))
+        while isinstance(step, Again):
+            if step.wait:
+                await asyncio.sleep(step.wait)
+            failed = await self._try(step.target)
+            if failed is None:
+                return await self.shown.sink.finish()
+            step = await self._after(step.target, failed, policy)
+        await self._give_up()
+
+    async def _try(self, number: int) -> Broken | None:
+        """One attempt at a target; None when it brought the answer to its end."""
+        shown, target = self.shown, self.shown.ask.targets[number]
+        way = self._way() if shown.begun else ANEW
+        prefilled = way.kind == "continue" and number not in self._no_prefill and self._prefills(number)
+        try:
+            prepared = self._prepare(target, way, prefilled=prefilled)
+        except RuledOut as error:
+            self._ruled_out.add(number)
+            return Broken(Refused(error.refusal.failure), kind="elsewhere")
+        shown.account.observation.begin_attempt(
+            prepared.provider, prepared.model, utc_now(), time.monotonic(), prices=prepared.prices
+        )
+        health = self._health(number)
+        health.breaker.begin(self._limits, time.monotonic())
+        if all(tried.target != number for tried in self._tries):
+            health.budget.deposit(self._limits)
+        try:
+            return await self._attempt(number, prepared, way, prefilled=prefilled)
+        except BaseException:
+            health.breaker.leave()
+            raise
+
+    def _prepare(self, target: Target, way: Way, *, prefilled: bool) -> Prepared:
+        ask = self.shown.ask
+        conversation: Conversation | None = None
+        if way.kind == "continue":
+            try:
+                asked = ask.read()
+            except ValueError as error:
+                raise RuledOut(Refusal(400, str(error))) from None
+            conversation = continuation(asked, self.shown.delivered, prefill=prefilled, dialect=ask.dialect.name)
+        prepared = prepare(ask, target, self.shown.account.prices, conversation, prefilled=prefilled)
+        if self.shown.careful and self.shown.sink.takes_bytes:
+            prepared = replace(prepared, request=plainly(prepared.request))
+        return prepared
+
+    def _prefills(self, number: int) -> bool:
+        target = self.shown.ask.targets[number]
+        provider = self.shown.ask.config.provider(target.provider)
+        if provider is None or provider.dialect is None:
+            return False
+        if provider.prefill is not None:
+            return provider.prefill
+        return takes_prefill(provider.dialect, target.model, target.provider) is True
+
+    async def _attempt(self, number: int, prepared: Prepared, way: Way, *, prefilled: bool) -> Broken | None:
+        """Open, read and pass on, within the route's time-outs."""
+        shown, failed = self.shown, None
+        seam = Seam(shown.delivered, way, limit=shown.ask.route.seam, prefilled=prefilled) if shown.begun else None
+        self._passage, self._status, clock = None, None, None
+        try:
+            async with asyncio.timeout(None) as timeout:
+                clock = ProgressClock(timeout)
+                clock.limit(self._left())
+                await self._read(prepared, seam, clock)
+        except UpstreamError as error:
+            failed = broken(error.kind, str(error))
+        except TimeoutError:
+            failed = await self._timed_out(clock.kind if clock is not None else "first_token_timeout")
+        except Broken as error:
+            failed = error
+        finally:
+            if clock is not None:
+                clock.stop()
+        if prefilled and failed is not None and failed.rejected and failed.refused.failure.status in (400, 422):
+            self._no_prefill.add(number)
+        return self._judged(number, failed)
+
+    async def _read(self, prepared: Prepared, seam: Seam | None, clock: ProgressClock) -> None:
+        shown, timeouts = self.shown, self.shown.ask.route.timeouts
+        clock.allow(timeouts.first_token if shown.ask.stream or not prepared.own else None, "first_token_timeout")
+        response = await self.means.upstream.open(prepared.request, connect=timeouts.connect)
+        try:
+            shown.account.observation.record.http_status = self._status = response.status
+            attempt = Attempt(prepared, response, clock, cut=shown.careful and shown.sink.takes_bytes)
+            if response.status >= 400:
+                raise await attempt.rejection(response.pieces())
+            self._passage = Passage(attempt, shown, seam)
+            await self._passage.run()
+        finally:
+            response.close()
+
+    async def _timed_out(self, kind: str) -> Broken | None:
+        """Time is up; which may be fine, where only the terminal event was missing."""
+        if self.shown.ended:
+            return None
+        if self._passage is not None and self.shown.strict and await self._passage.finished_early():
+            return None
+        return broken(kind, _TIMED_OUT.get(kind, "the provider sent nothing for too long"))
+
+    def _judged(self, number: int, failed: Broken | None) -> Broken | None:
+        """What the attempt tells of its target."""
+        breaker = self._health(number).breaker
+        if failed is None or failed.kind in ("final", "elsewhere"):
+            breaker.succeed()
+        else:
+            breaker.fail(self._limits, time.monotonic())
+        observation = self.shown.account.observation
+        if failed is None and (self.shown.strict or observation.failure is None):
+            observation.end_attempt("complete", time.monotonic(), http_status=self._status)
+        return failed
+
+    async def _after(self, number: int, failed: Broken, policy: plan.Policy) -> Step:
+        """Decide what follows, and write it down."""
+        shown, refused = self.shown, failed.refused
+        progressed = self._passage is not None and self._passage.progressed
+        self._tries.append(Try(number, failed.kind, progressed and shown.begun, refused.retry_after))
+        self._refusals.append((number, refused))
+        step = self._step(number, failed, policy)
+        if number not in self._ruled_out:
+            shown.account.observation.end_attempt(
+                refused.failure.type or refused.failure.code or str(refused.failure.status or "error"),
+                time.monotonic(),
+                http_status=self._status,
+                error=refused.failure.message,
+                next=self._said(number, step),
+            )
+            if isinstance(step, Again):
+                shown.billed = asyncio.create_task(shown.ledger.billed(shown.account))
+        return step
+
+    def _step(self, number: int, failed: Broken, policy: plan.Policy) -> Step:
+        shown = self.shown
+        if shown.begun and shown.sink.takes_bytes and not shown.careful:
+            return Stop("the route wants no break healed")
+        if shown.begun and (way := self._way()).kind == "impossible":
+            return Stop(way.reason)
+        if number in self._no_prefill and failed.rejected and len(self._tries) < plan.ATTEMPTS_LIMIT:
+            self._tries.pop()  # it was never asked the other way
+            return Again(number)
+        return plan.next_step(
+            policy,
+            self._tries,
+            left=self._left(),
+            jitter=random.random(),  # noqa: S311 - spreads load, keeps no secret
+            healthy=self._healthy,
+            may_retry=lambda target: self._health(target).budget.withdraw(self._limits, time.monotonic()),
+            ruled_out=frozenset(self._ruled_out),
+        )
+
+    def _way(self) -> Way:
+        try:
+            conversation = self.shown.ask.read()
+        except ValueError:
+            conversation = None
+        return self.shown.delivered.way(self.shown.ask.route.on_break, conversation)
+
+    def _said(self, number: int, step: Step) -> str:
+        if isinstance(step, Stop):
+            return f"gives up: {step.why}"
+        if step.target == number:
+            return f"asks again after {step.wait:.1f} s" if step.wait else "asks again"
+        target = self.shown.ask.targets[step.target]
+        return f"asks {target.provider}/{target.model}" if target.model else f"asks {target.provider}"
+
+    async def _give_up(self) -> None:
+        """The error in the client's dialect. What it asked first for has the first word: that is whom it believes to talk to."""
+        answered = [refused for number, refused in self._refusals if number == 0 and refused.head is not None]
+        refused = answered[-1] if answered else self._refusals[-1][1]
+        self.failure = refused.failure
+        if self.shown.begun:
+            await self.shown.sink.break_off(self._refusals[-1][1].failure, lambda: self.shown.delivered.events)
+        else:
+            await self.shown.sink.refuse(refused)
+
+    def _policy(self) -> plan.Policy:
+        route = self.shown.ask.route
+        return plan.Policy(len(self.shown.ask.targets), route.attempts, route.backoff.base, route.backoff.max)
+
+    @property
+    def _limits(self) -> Limits:
+        return self.shown.ask.config.healing.limits
+
+    def _left(self) -> float | None:
+        total = self.shown.ask.route.timeouts.total
+        return None if total is None else self._began + total - time.monotonic()
+
+    def _healthy(self, number: int) -> bool:
+        return self._health(number).breaker.allows(self._limits, time.monotonic())
+
+    def _health(self, number: int) -> Health:
+        return self.means.targets.of(self.shown.ask.targets[number], time.monotonic())

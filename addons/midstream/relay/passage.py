@@ -1,0 +1,275 @@
+"""One attempt's way to the client: held back until it is worth showing, then passed on as its provider's own bytes, or said in
+the client's form, behind what an earlier attempt has left there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+
+from midstream.attempts import add_up
+from midstream.config import DEFAULT_ROUTE
+from midstream.delivered import Delivered
+from midstream.events import CONTENT, END, Event, Failure, Finish, Usage
+from midstream.ledger import SPILL, Account, Ledger
+from midstream.relay.ask import Ask
+from midstream.relay.attempt import Attempt, Batch, Broken, Timed, broken, failure_in
+from midstream.relay.sink import Refused, Sink
+from midstream.relay.upstream import UpstreamError
+from midstream.splice import Seam
+
+FINISH_WAIT = 2.0
+"""Seconds that the terminal event may come after the last finish reason, before the answer counts as whole without it."""
+
+PRELUDE_WAIT = 15.0
+"""Seconds after which what has come before the first token (a head, a role, pings) is passed on: until then nothing is shown of
+an attempt that may yet fail, but in the end the client should know that its stream runs."""
+
+PRELUDE_LIMIT = 256 * 1024
+"""Bytes of it, or of a whole answer, that are held back at most."""
+
+REST_WAIT = 1.0
+"""Seconds that the end of a body may take behind an error in it, so that the client can be given the whole of it."""
+
+
+@dataclass(slots=True)
+class Shown:
+    """What one client has of one answer, and how it gets more. Outlives the attempts.
+
+    strict, careful: what the route wants. delivered: kept where it is strict, or where events are said, not bytes passed.
+    billed: what the attempts before this one have cost.
+    """
+
+    ask: Ask
+    account: Account
+    ledger: Ledger
+    sink: Sink
+    begun: bool = False
+    ended: bool = False
+    delivered: Delivered = field(default_factory=Delivered)
+    billed: asyncio.Task[Usage] | None = None
+
+    @property
+    def strict(self) -> bool:
+        """Whether a route says what a break leads to. Without one a stream passes as its provider sends it, whatever it lacks."""
+        return self.ask.route is not DEFAULT_ROUTE
+
+    @property
+    def careful(self) -> bool:
+        """Whether a break shall be healed: then frames are looked at before they are passed on."""
+        return self.ask.route.on_break != "error" and (not self.sink.takes_bytes or self.ask.dialect.resume is not None)
+
+    async def say(self, events: Sequence[Event]) -> None:
+        """Write events in the client's form."""
+        if not events:
+            return
+        if self.billed is not None and any(isinstance(event, Usage) for event in events):
+            before = await self.billed
+            summed = [add_up((before, event)) if isinstance(event, Usage) else event for event in events]
+        else:
+            summed = list(events)
+        await self.sink.say(summed, lambda: self.delivered.events)
+        self.delivered.note(events)
+        self.ended = self.ended or END in events
+
+
+class Passage:
+    """Reads one attempt to its end. Raises Broken where it has none."""
+
+    def __init__(self, attempt: Attempt, shown: Shown, seam: Seam | None) -> None:
+        self.progressed = False
+        """Whether it brought content."""
+        self._attempt = attempt
+        self._shown = shown
+        self._seam = seam
+        self._bytes = shown.sink.takes_bytes and attempt.prepared.own and not shown.begun
+        """Whether its own bytes are what the client gets."""
+        self._clock = attempt.clock
+        self._held: list[Batch] = []
+        self._held_size = 0
+        self._holding = not shown.begun
+        self._since = asyncio.get_running_loop().time()
+        self._content_at: float | None = None
+        self._idle = shown.ask.route.timeouts.idle if shown.ask.stream or not attempt.prepared.own else None
+
+    async def run(self) -> None:
+        timed = Timed(self._attempt.response.pieces())
+        try:
+            await self._read(timed)
+        except UpstreamError as error:
+            await self._unless_finished(broken(error.kind, str(error)))
+        finally:
+            await timed.close()
+
+    async def _read(self, timed: Timed) -> None:
+        while True:
+            try:
+                piece = await timed.take(self._patience())
+            except TimeoutError:
+                await self._open()
+                continue
+            if piece is None:
+                return await self._close()
+            self._shown.account.observation.record.bytes += len(piece)
+            if self._bytes and not self._holding and not self._attempt.cut:
+                await self._pass_unseen(piece)
+            else:
+                await self._look(self._attempt.take(piece), timed)
+            if self._shown.ended and not self._bytes:
+                return
+
+    async def finished_early(self) -> bool:
+        """Whether only the terminal event was missing when time was up; if so it has been written."""
+        if not self._shown.delivered.finished:
+            return False
+        if self._can_say():
+            await self._shown.say([END])
+        return True
+
+    def _can_say(self) -> bool:
+        """Whether anything can be written behind the bytes of this attempt: in a dialect that we write, in a body of frames."""
+        resumable = self._shown.ask.dialect.resume is not None and self._attempt.decoder.framing not in (None, "whole")
+        return not self._bytes or resumable
+
+    async def _unless_finished(self, failure: Broken) -> None:
+        if self._shown.ended and not self._bytes:
+            return
+        if not self._shown.strict or not await self.finished_early():
+            raise failure
+
+    def _patience(self) -> float | None:
+        """Seconds until what is held back shall be passed on; None: not before there is more."""
+        if not self._holding:
+            return None
+        if self._content_at is not None:
+            until = self._content_at + self._shown.ask.route.hold
+        elif self._bytes and self._shown.ask.stream:
+            until = self._since + PRELUDE_WAIT
+        else:
+            return None
+        return max(0.0, until - asyncio.get_running_loop().time())
+
+    async def _pass_unseen(self, piece: bytes) -> None:
+        """Send first, then read: parsing must not delay a token, and nobody would act upon what it tells."""
+        now = time.monotonic()
+        await self._wait(self._shown.sink.pass_on(piece))
+        events = self._attempt.take(piece).events
+        self._observe(events, now)
+        if self._shown.strict:
+            self._note(events)
+
+    def _note(self, events: list[Event]) -> None:
+        self._shown.delivered.note(events)
+        self._shown.ended = self._shown.ended or END in events
+
+    async def _look(self, batch: Batch, timed: Timed) -> None:
+        self._observe(batch.events, time.monotonic())
+        if self._holding:
+            self._held.append(batch)
+            self._held_size += len(batch.data)
+            if batch.bad is not None:
+                await self._fail_unseen(batch.bad, timed)
+            elif self._is_time():
+                await self._open()
+            return
+        await self._deliver(batch)
+        if batch.bad is not None:
+            raise Broken(Refused(batch.bad))
+
+    def _is_time(self) -> bool:
+        if self._content_at is None:
+            return self._held_size > PRELUDE_LIMIT
+        return asyncio.get_running_loop().time() >= self._content_at + self._shown.ask.route.hold
+
+    async def _fail_unseen(self, failure: Failure, timed: Timed) -> None:
+        """The provider says that it failed, and nothing of it was shown: kept, for a client that in the end gets just this."""
+        body = b"".join(batch.data for batch in self._held)
+        head = None
+        if self._bytes and not self._attempt.cut:
+            rest, complete = await _rest(timed, PRELUDE_LIMIT - len(body))
+            body, head = body + rest, self._attempt.head if complete else None
+        raise Broken(Refused(failure, head, body))
+
+    async def _open(self) -> None:
+        """Show what was held back."""
+        self._holding = False
+        shown, attempt = self._shown, self._attempt
+        if not shown.begun:
+            shown.begun = True
+            await self._wait(shown.sink.begin(attempt.prepared, attempt.head, attempt.decoder))
+        held, self._held = self._held, []
+        for batch in held:
+            await self._deliver(batch)
+
+    async def _deliver(self, batch: Batch) -> None:
+        shown = self._shown
+        if self._bytes:
+            if shown.strict:
+                self._note(batch.events)
+            if batch.data:
+                await self._wait(shown.sink.pass_on(batch.data))
+        elif batch.events:
+            await self._say(self._seam.feed(batch.events) if self._seam is not None else batch.events)
+
+    async def _say(self, events: Sequence[Event]) -> None:
+        if self._seam is not None and self._seam.failed:
+            raise broken("seam_mismatch", self._seam.failed)
+        if events:
+            await self._wait(self._shown.say(events))
+
+    async def _wait(self, sent: Awaitable[None]) -> None:
+        self._clock.pause()
+        try:
+            await sent
+        finally:
+            self._clock.go_on()
+
+    def _observe(self, events: list[Event], now: float) -> None:
+        account, ledger = self._shown.account, self._shown.ledger
+        if account.observation.feed(events, now):
+            ledger.first_content(account)
+        if account.observation.text_size > SPILL:
+            ledger.spill(account)
+        if any(isinstance(event, CONTENT) for event in events):
+            self.progressed = True
+            self._content_at = self._content_at or asyncio.get_running_loop().time()
+            self._clock.allow(self._idle, "idle_timeout")
+        elif any(isinstance(event, Finish) or event is END for event in events):
+            self._content_at = self._content_at or asyncio.get_running_loop().time()
+        if self._shown.strict and (events and (END in events or any(isinstance(e, Finish) for e in events))):
+            self._clock.allow(FINISH_WAIT, "terminal_timeout")
+
+    async def _close(self) -> None:
+        """The body has ended as HTTP wants it; whether the answer has is another matter."""
+        last, tail = self._attempt.close()
+        self._observe(last.events + tail, time.monotonic())
+        self._held.append(last) if self._holding else await self._deliver(last)
+        failure = last.bad or failure_in(tail)
+        if failure is not None and not (self._bytes and not self._shown.strict):
+            if self._holding or not self._shown.delivered.finished:
+                raise Broken(Refused(failure))
+            tail = [END]
+        if self._holding:
+            await self._open()
+        if self._seam is not None:
+            tail = [*self._seam.feed(tail), *self._seam.flush()]
+        if not self._bytes:
+            await self._say(tail)
+        elif self._shown.strict and not self._shown.ended and self._can_say():
+            await self._shown.say([event for event in tail if event is END])
+        self._shown.ended = True
+
+
+async def _rest(timed: Timed, limit: int) -> tuple[bytes, bool]:
+    """What comes behind an error, and whether that is all."""
+    rest = bytearray()
+    try:
+        async with asyncio.timeout(REST_WAIT):
+            while (piece := await timed.take(None)) is not None:
+                rest += piece
+                if len(rest) > limit:
+                    return b"", False
+    except (TimeoutError, UpstreamError):
+        return bytes(rest), False
+    return bytes(rest), True
