@@ -256,3 +256,13 @@ def results(client: str, told: Told, text: str = "42") -> dict[str, Any]:
     key = {"openai_responses": "input", "gemini": "contents"}.get(client, "messages")
     asked: Any = {"role": "user", "parts": [{"text": "hi"}]} if client == "gemini" else HI[0]
     return {key: [asked, *told.turns, *said]}
+
+
+TOLD: dict[str, Callable[[Any], Told]] = {
+    "openai_chat": _chat,
+    "openai_responses": _response,
+    "anthropic_messages": _message,
+    "gemini": _candidates,
+    "ollama": _lines,
+}
+"""By the client's dialect: what its SDK made of an answer (of Gemini's and Ollama's, a list of chunks)."""

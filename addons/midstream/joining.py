@@ -68,8 +68,9 @@ class Anew:
             text = thoughts.feed(event.text) if thoughts else event.text
             return [replace(event, text=text)] if text else []
         self._thoughts.pop(event.choice, None)
-        joint = self._spaces.get(event.choice)
-        if joint is not None and isinstance(event, Text):
+        if not isinstance(event, Text):
+            self._spaces.pop(event.choice, None)
+        elif joint := self._spaces.get(event.choice):
             text = joint.feed(event.text)
             return [replace(event, text=text)] if text else []
         return [event]
@@ -170,7 +171,9 @@ class Again:
             case ToolCall():
                 call = retold.call(event)
                 return [call] if call else []
-            case ServerTool() | Media():
+            case Media():
+                return [event] if retold.may_go_on() else []
+            case ServerTool():
                 return [event] if retold.done else []
             case Reasoning():
                 return []

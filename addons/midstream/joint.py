@@ -14,7 +14,7 @@ say twice (`very very`, `null, null`)."""
 
 WORD = 3
 """Letters of an unfinished last word that a new text must begin with for them to be dropped: where a space is missing, `saf` and
-`safety` are one word begun twice. Also the least that a short old text must have to be known again by itself."""
+`safety` are one word begun twice. Also, after a prefill, the least of an old text that is known again whole."""
 
 BLANK_LINE = "\n\n"
 
@@ -37,10 +37,11 @@ class Joint:
         self.failed = ""
         self._state: Literal["looking", "repeating", "spacing", "through"] = "looking"
         self._limit = limit
+        self._prefilled = prefilled
         self._old = old.rstrip()
         self._space = old[len(self._old) :]
         self._whole = self._old.lstrip()
-        self._overlaps = self._possible_overlaps(prefilled)
+        self._overlaps = self._possible_overlaps()
         self._held = self._lead = ""
         self._at = 0
 
@@ -70,12 +71,12 @@ class Joint:
         self._state = "through"
         return new
 
-    def _possible_overlaps(self, prefilled: bool) -> list[int]:
+    def _possible_overlaps(self) -> list[int]:
         most = min(len(self._old), self._limit)
         word = 0
         while not self._space and word < most and self._old[-1 - word].isalpha():
             word += 1
-        begun_word = [word] if WORD <= word < OVERLAP and not prefilled else []
+        begun_word = [word] if WORD <= word < OVERLAP and not self._prefilled else []
         return begun_word + list(range(OVERLAP, most + 1))
 
     def _look(self, *, last: bool) -> str:
@@ -85,7 +86,7 @@ class Joint:
         body = seen.lstrip()
         lead = len(seen) - len(body)
         same = _common(body, self._whole)
-        if same >= REPEAT or self._is_all(body, same, last=last):
+        if same >= REPEAT or self._is_all(same, body[same : same + 1]):
             self._state, self._held, self._lead = "repeating", "", held[:lead]
             return self._repeat(held[lead:])
         if same == len(body) and not last:
@@ -96,13 +97,14 @@ class Joint:
         self._state, self._held = "spacing", ""
         return self._unspaced(held[lead + overlap :] if overlap else held)
 
-    def _is_all(self, body: str, same: int, *, last: bool) -> bool:
-        """Whether the old text comes again whole. `I` and `1` do only as words: `10` may go on from a 1."""
+    def _is_all(self, same: int, after: str) -> bool:
+        """Whether the old text comes again whole, and this comes after it. What goes on from a prefill may rightly begin with its
+        one or two letters, unless they are a word."""
         whole = self._whole
         if not whole or same < len(whole):
             return False
-        after = body[same : same + 1]
-        return same >= WORD or (whole[-1].isalnum() and not after.isalnum() and bool(after or last))
+        a_word = bool(after) and whole[-1].isalnum() and not after.isalnum()
+        return not self._prefilled or same >= WORD or a_word
 
     def _overlap(self, body: str, lead: int, *, last: bool) -> int | None:
         """How much of the new text the old one ends with; None while that is not known."""

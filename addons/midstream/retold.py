@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from midstream.after_break import calls_of, opened_call
 from midstream.events import Event, Refusal, Text, ToolCall
@@ -96,11 +96,9 @@ class Retold:
     def call(self, event: ToolCall) -> ToolCall | None:
         """Take a fragment of a call; return what is new. A call may begin before another is whole, but not before a text is."""
         said = self._calls[event.index] if event.index < len(self._calls) else None
-        if said is None and self.done:
-            return event
         if said is None:
-            self._fail("goes on otherwise")
-        elif not said.begun and event.name != said.call.name:
+            return event if self.may_go_on() else None
+        if not said.begun and event.name != said.call.name:
             self._fail("calls another tool")
         elif not said.begun and not self._texts_done(said):
             self._fail("calls a tool too early")
@@ -114,6 +112,12 @@ class Retold:
             if not said.add(event.arguments):
                 self._fail("calls a tool otherwise")
         return None
+
+    def may_go_on(self) -> bool:
+        """Whether something that was never compared may come now."""
+        if not self.done:
+            self._fail("goes on otherwise")
+        return not self.failed
 
     def end(self) -> None:
         """The answer is over: all of the first one must have come by now."""

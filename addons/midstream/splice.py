@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from midstream.after_break import opened_call
 from midstream.continuation import continuation
 from midstream.delivered import Delivered, Way
 from midstream.events import CONTENT, End, Event, Failure, Finish, Reasoning, Start, Text, ToolCall, Usage
@@ -39,6 +40,7 @@ class Seam:
         told = delivered.events
         self.failed = way.reason or "nothing can follow" if way.kind == "impossible" else ""
         self._joining = _joining(told, way, limit, prefilled=prefilled)
+        self._single = way.kind == "continue"
         blocks = [event.block for event in told if isinstance(event, CONTENT)]
         self._begun = bool(blocks)
         self._next_block = max(blocks, default=-1) + 1
@@ -95,12 +97,15 @@ class Seam:
         return []
 
     def _over(self, choice: int | None, event: Finish | End) -> list[Event]:
+        if choice and self._single:
+            return []
         said = self._passed(self._joining.finish(choice))
         return [] if self.failed else [*said, event]
 
     def _content(self, event: Content) -> Sequence[Event]:
         if isinstance(event, Reasoning) and not (self._same_model and not self._begun):
             self._signature = event if self._same_model and not event.text else None
+            self._block = None
             event = Reasoning(event.text, event.choice, event.block)
             return self._passed(self._joining.content(event)) if event.text else []
         signature, self._signature = self._signature, None
@@ -149,11 +154,15 @@ def _joining(told: Sequence[Event], way: Way, limit: int, *, prefilled: bool) ->
 
 
 def _places(told: Sequence[Event]) -> dict[tuple[type[Event], int], _Place]:
-    """Where each choice stands: its last content, of reasoning only where there is nothing else."""
-    places: dict[int, tuple[type[Event], int]] = {}
+    """Where each choice stands: at its last content, which is reasoning only if nothing else is. A whole call never goes on."""
+    last: dict[int, Content] = {}
     for event in told:
         if isinstance(event, CONTENT):
-            kind, _ = places.get(event.choice, (Reasoning, 0))
-            if not isinstance(event, Reasoning) or kind is Reasoning:
-                places[event.choice] = (type(event), event.block)
-    return {(kind, choice): _Place(block) for choice, (kind, block) in places.items()}
+            past = isinstance(event, Reasoning) and not isinstance(last.get(event.choice, event), Reasoning)
+            last[event.choice] = last[event.choice] if past else event
+    opened = opened_call(told)
+    return {
+        (type(event), choice): _Place(event.block)
+        for choice, event in last.items()
+        if not isinstance(event, ToolCall) or (opened is not None and opened.choice == choice)
+    }

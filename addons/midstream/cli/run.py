@@ -20,11 +20,12 @@ PORTS = 65_535
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--web", is_flag=True, help="Start mitmweb, with its page, instead of mitmdump.")
 @click.option("--db", metavar="PATH", help="SQLite database to record into.  [default: ~/.midstream/streams.db]")
+@click.option("--config", metavar="FILE", help="midstream.toml: providers, routes, streams and gateway keys.")
 @click.option(
     "--break", "rules", metavar="RULE", multiple=True, help="Break streams on purpose, by a rule; again for more."
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[MITMDUMP OPTIONS]...")
-def run(web: bool, db: str | None, rules: tuple[str, ...], options: tuple[str, ...]) -> None:
+def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Start the proxy: mitmdump with midstream's addons. It listens on loopback only, on port 8080.
 
     All other options are mitmdump's own (`mitmdump --help`, `midstream run --options`).
@@ -32,13 +33,14 @@ def run(web: bool, db: str | None, rules: tuple[str, ...], options: tuple[str, .
     \b
     midstream run
     midstream run -p 8081 --db ./streams.db
+    midstream run --config midstream.toml            with routes: retry, reroute, continue
     midstream run --web                              with mitmweb's page
     midstream run --listen-host 0.0.0.0              for other machines too
     midstream run --mode reverse:https://api.openai.com -p 9000
     midstream run --set midstream_recordings=DIR     write each stream to a file as well
     midstream run --break 'cut after=40 p=0.2'       what does my app do when its provider fails?
     """
-    options = (*_breaking(rules), *options)
+    options = (*_breaking(rules), *_configured(config), *options)
     settings = read_settings(options)
     port = settings.port or DEFAULT_PORT
     if port > PORTS:
@@ -57,6 +59,20 @@ def run(web: bool, db: str | None, rules: tuple[str, ...], options: tuple[str, .
     if sys.platform == "win32":  # where exec starts a second process and lets the shell go on
         sys.exit(subprocess.call(command, env=environment))  # noqa: S603 - our own interpreter
     os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
+
+
+def _configured(path: str | None) -> list[str]:
+    """The options for the configuration. What is wrong with it is said here, before mitmdump starts."""
+    from midstream.config import ConfigError
+    from midstream.config_file import ConfigFile
+
+    if path is None:
+        return []
+    try:
+        ConfigFile(path)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), param_hint="--config") from error
+    return ["--set", f"midstream_config={Path(path).expanduser().absolute()}"]
 
 
 def _breaking(rules: Sequence[str]) -> list[str]:

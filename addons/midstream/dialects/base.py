@@ -134,6 +134,8 @@ class Dialect:
     write_failure: a failure → the frame that says it inside a stream, where that needs no encoder. None: there is no form of
         which this dialect's SDK would make an error.
     framing: (path with its query, JSON body) → the framing in which a client that asks so expects a stream.
+    read_on: (path, JSON body, events so far, last whole frames) → the path of a GET that reads on exactly where the stream broke;
+        None where this one has no such.
     keepalive: what a client gets between two frames of an SSE body in a long silence; b"" where there is no form for it.
     object_lines: a body that begins with `{` is JSON lines, each for the decoder (Ollama), not one whole answer.
     """
@@ -160,6 +162,7 @@ class Dialect:
     write_error: Callable[[Failure], Json] | None = None
     write_failure: Callable[[Failure], Frame] | None = None
     framing: Callable[[str, Json], FramingName] = _sse
+    read_on: Callable[[str, Json, Sequence[Event], bytes], str | None] | None = None
 
 
 TRUNCATED = Failure("the stream ended before its terminal event", type="truncated")

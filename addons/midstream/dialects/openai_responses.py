@@ -7,13 +7,17 @@ https://platform.openai.com/docs/guides/websocket-mode
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
+from midstream.dialects.base import TRUNCATED, AnswerOptions, Decoder, Dialect, RequestFacts
+from midstream.dialects.openai_background import read_on
 from midstream.dialects.openai_chat_answer import write_error
 from midstream.dialects.openai_items import Items, read_failure, read_usage
 from midstream.dialects.openai_responses_answer import ResponsesEncoder, write_answer
 from midstream.dialects.openai_responses_request import read_conversation, write_request
+from midstream.dialects.openai_responses_resume import resume
+from midstream.dialects.openai_responses_written import Written
 from midstream.events import END, OPAQUE, Asked, Event, Finish, Malformed, Start
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
@@ -73,6 +77,7 @@ class ResponsesDecoder:
 
     def __init__(self) -> None:
         self._answer = _Answer()
+        self.written = Written()
 
     def feed(self, frame: Frame) -> list[Event]:
         """Return what this frame means. After the terminal event nothing means anything."""
@@ -85,7 +90,9 @@ class ResponsesDecoder:
             return [OPAQUE if done else Malformed("not JSON")]
         if not isinstance(event, dict):
             return [Malformed("not a JSON object")]
-        return self._answer.read(as_str(event.get("type")) or frame.event, event) or [OPAQUE]
+        kind = as_str(event.get("type")) or frame.event
+        self.written.read(kind, event, frame.data)
+        return self._answer.read(kind, event) or [OPAQUE]
 
     def close(self) -> list[Event]:
         """An answer without its terminal event is truncated, whatever else it had."""
@@ -184,6 +191,10 @@ def _item_texts(item: Json) -> list[str]:
     return texts
 
 
+def _resume(options: AnswerOptions, events: Sequence[Event], decoder: Decoder | None) -> ResponsesEncoder:
+    return resume(options, events, decoder.written if isinstance(decoder, ResponsesDecoder) else None)
+
+
 OPENAI_RESPONSES = Dialect(
     name="openai_responses",
     paths=(re.compile(r"/responses/?$"),),
@@ -204,5 +215,7 @@ OPENAI_RESPONSES = Dialect(
     write_request=write_request,
     encoder=ResponsesEncoder,
     write_answer=write_answer,
+    resume=_resume,
     write_error=write_error,
+    read_on=read_on,
 )

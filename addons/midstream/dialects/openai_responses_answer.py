@@ -13,10 +13,12 @@ from midstream.dialects.openai_chat_answer import write_error
 from midstream.dialects.openai_finish import openai_finish_reason
 from midstream.dialects.openai_identity import Identity
 from midstream.dialects.openai_responses_output import (
+    REASONING_TEXT,
     REFUSAL,
     SUMMARY,
     TEXT,
     CallItem,
+    OtherItem,
     PartKind,
     Sequence,
     TextItem,
@@ -63,7 +65,8 @@ class ResponsesEncoder:
     def __init__(self, options: AnswerOptions) -> None:
         self._identity = Identity(options, _ID)
         self._sequence = Sequence()
-        self._items: list[TextItem | CallItem] = []
+        self._items: list[TextItem | CallItem | OtherItem] = []
+        self._count = 0
         self._calls: dict[int, CallItem] = {}
         self._text: TextItem | None = None
         self._finish: Finish | None = None
@@ -124,7 +127,7 @@ class ResponsesEncoder:
 
     def _say(self, kind: PartKind, text: str, block: int) -> list[Frame]:
         item = self._text
-        if item is not None and item.kind is kind and item.block == block and self._room >= len(text):
+        if item is not None and self._room >= len(text) and item.goes_on(kind, block):
             self._room -= len(text)
             return item.add(kind, text, block)
         self._room -= len(text)
@@ -139,7 +142,7 @@ class ResponsesEncoder:
         if item is not None and item.item["type"] == kind:
             return frames, item
         frames += self._close_text("completed") + self._close_whole_calls()
-        index = len(self._items)
+        index = self._next()
         if kind == "message":
             item = message(self._sequence, index, self._identity.item_id("msg", index))
         else:
@@ -148,12 +151,17 @@ class ResponsesEncoder:
         self._items.append(item)
         return frames + item.opening(), item
 
+    def _next(self) -> int:
+        self._count += 1
+        return self._count - 1
+
     def _close_text(self, status: str) -> list[Frame]:
         item, self._text = self._text, None
         return item.close(status) if item else []
 
     def _reason(self, event: Reasoning) -> list[Frame]:
-        frames = self._say(SUMMARY, event.text, event.block) if event.text else []
+        kind = REASONING_TEXT if self._text and self._text.kind is REASONING_TEXT else SUMMARY
+        frames = self._say(kind, event.text, event.block) if event.text else []
         if event.signature.startswith(SIGNATURE_START) and not self._over:
             opened, item = self._open("reasoning")
             item.item = {**item.item, "encrypted_content": event.signature}
@@ -169,7 +177,7 @@ class ResponsesEncoder:
             item.item["name"] = item.item["name"] or event.name
             return item.add(event.arguments)
         frames = self._begin() + self._close_text("completed") + self._close_whole_calls()
-        index = len(self._items)
+        index = self._next()
         call_id = event.id or self._identity.item_id("call", 0, event.index)
         item = call(self._sequence, index, self._identity.item_id("fc", index), call_id, event.name)
         self._items.append(item)
@@ -179,7 +187,8 @@ class ResponsesEncoder:
     def _close_whole_calls(self) -> list[Frame]:
         """Calls close once the next item opens, save those that go on beside it."""
         calls = [item for item in self._calls.values() if not item.closed and item.is_whole()]
-        return [frame for item in calls for frame in item.close("completed")]
+        others = [item for item in self._items if isinstance(item, OtherItem)]
+        return [frame for item in (*others, *calls) for frame in item.close("completed")]
 
     def _close_all(self, status: str) -> list[Frame]:
         """What is still open was cut off, where the answer was."""
@@ -201,9 +210,7 @@ class ResponsesEncoder:
         """The items that were whole by then are named; those that were not are not."""
         frames = self._begin()
         self._over = True
-        whole = [
-            item.item for item in self._items if item is not self._text and (isinstance(item, TextItem) or item.closed)
-        ]
+        whole = [item.item for item in self._items if item.closed]
         code = failure.code or ("rate_limit_exceeded" if failure.status == 429 else "server_error")
         response = self._response("failed", whole, error={"code": code, "message": failure.message})
         return [*frames, self._sequence.frame("response.failed", {"response": response})]

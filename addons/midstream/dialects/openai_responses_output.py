@@ -13,10 +13,10 @@ _quote = JSONEncoder(ensure_ascii=False).encode  # of a str alone: a third of th
 
 
 class Sequence:
-    """Frames of one response, numbered from 0 in `sequence_number`."""
+    """Frames of one response, numbered in `sequence_number`, from 0 on unless another wrote some."""
 
-    def __init__(self) -> None:
-        self._next = 0
+    def __init__(self, first: int = 0) -> None:
+        self._next = first
 
     def frame(self, kind: str, fields: Json) -> Frame:
         """An event."""
@@ -66,6 +66,10 @@ SUMMARY = PartKind(
     "reasoning", "summary", "summary_text", "response.reasoning_summary_part", "response.reasoning_summary_text",
     "summary_index",
 )  # fmt: skip
+REASONING_TEXT = PartKind(
+    "reasoning", "content", "reasoning_text", "response.content_part", "response.reasoning_text", "content_index"
+)
+"""Open models' own thoughts, where a provider wrote them; summaries are what is written here."""
 
 
 def json_bytes(value: Any) -> bytes:
@@ -75,14 +79,19 @@ def json_bytes(value: Any) -> bytes:
 
 @dataclass(slots=True)
 class TextItem:
-    """A message, or reasoning: parts one after another, the last of them open."""
+    """A message, or reasoning: parts one after another, the last of them open.
+
+    block: the provider's number of the open part's text; None: whatever it is, the next text goes on with it. noted: what else
+    the open part has (annotations).
+    """
 
     sequence: Sequence
     index: int
     item: Json
-    parts: str
     kind: PartKind | None = None
-    block: int = 0
+    block: int | None = 0
+    closed: bool = False
+    noted: Json = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
     head: bytes = b""
     tail: bytes = b""
@@ -95,14 +104,29 @@ class TextItem:
     def add(self, kind: PartKind, text: str, block: int) -> list[Frame]:
         """A piece of text; another kind, or another block of the provider's, is another part."""
         frames = []
-        if kind is not self.kind or block != self.block:
+        if not self.goes_on(kind, block):
             frames = self._close_part() + self._open_part(kind, block)
         self.pieces.append(text)
         return [*frames, self.sequence.delta(self.event, self.head, text, self.tail)]
 
+    def goes_on(self, kind: PartKind, block: int) -> bool:
+        """Whether a piece of text belongs to the open part."""
+        if kind is not self.kind:
+            return False
+        if self.block is None:
+            self.block = block
+        return self.block == block
+
+    def take_up(self, kind: PartKind, text: str, block: int | None) -> None:
+        """Go on with a part that another has opened, and written this text of."""
+        self._begin_part(kind, block)
+        if text:
+            self.pieces.append(text)
+
     def close(self, status: str) -> list[Frame]:
         """The item is whole."""
         frames = self._close_part()
+        self.closed = True
         if "status" in self.item:
             self.item = {**self.item, "status": status}
         done = self.sequence.frame("response.output_item.done", {"output_index": self.index, "item": self.item})
@@ -110,14 +134,21 @@ class TextItem:
 
     def _place(self, kind: PartKind) -> Json:
         """Where the part is that opens, or is open: those before it are in the item already."""
-        return {"item_id": self.item["id"], "output_index": self.index, kind.index: len(self.item[self.parts])}
+        return {
+            "item_id": self.item["id"],
+            "output_index": self.index,
+            kind.index: len(self.item.get(kind.parts) or ()),
+        }
 
     def _open_part(self, kind: PartKind, block: int) -> list[Frame]:
-        self.kind, self.block, self.pieces = kind, block, []
+        self._begin_part(kind, block)
+        return [self.sequence.frame(f"{kind.part_event}.added", {**self._place(kind), "part": kind.whole("")})]
+
+    def _begin_part(self, kind: PartKind, block: int | None) -> None:
+        self.kind, self.block, self.pieces, self.noted = kind, block, [], {}
         self.event = f"{kind.text_event}.delta"
         self.head = json_bytes({"type": self.event, **self._place(kind)})[:-1] + b',"delta":'
         self.tail = b',"logprobs":[],"sequence_number":' if kind is TEXT else b',"sequence_number":'
-        return [self.sequence.frame(f"{kind.part_event}.added", {**self._place(kind), "part": kind.whole("")})]
 
     def _close_part(self) -> list[Frame]:
         kind, self.kind = self.kind, None
@@ -126,10 +157,22 @@ class TextItem:
         text, place = "".join(self.pieces), self._place(kind)
         logprobs: Json = {"logprobs": []} if kind is TEXT else {}
         done = {**place, kind.text: text, **logprobs}
-        part = kind.whole(text)
-        self.item = {**self.item, self.parts: [*self.item[self.parts], part]}
+        part = {**kind.whole(text), **self.noted}
+        self.item = {**self.item, kind.parts: [*(self.item.get(kind.parts) or ()), part]}
         frame = self.sequence.frame
         return [frame(f"{kind.text_event}.done", done), frame(f"{kind.part_event}.done", {**place, "part": part})]
+
+
+@dataclass(frozen=True, slots=True)
+class CallKind:
+    """A kind of call: the name of its events, and the field of its arguments."""
+
+    event: str
+    field: str
+
+
+FUNCTION = CallKind("response.function_call_arguments", "arguments")
+CUSTOM = CallKind("response.custom_tool_call_input", "input")
 
 
 @dataclass(slots=True)
@@ -141,6 +184,7 @@ class CallItem:
     item: Json
     pieces: list[str] = field(default_factory=list)
     closed: bool = False
+    kind: CallKind = FUNCTION
 
     def opening(self) -> list[Frame]:
         """The item is there."""
@@ -152,7 +196,7 @@ class CallItem:
             return []
         self.pieces.append(arguments)
         delta = {"item_id": self.item["id"], "output_index": self.index, "delta": arguments}
-        return [self.sequence.frame("response.function_call_arguments.delta", delta)]
+        return [self.sequence.frame(f"{self.kind.event}.delta", delta)]
 
     def is_whole(self) -> bool:
         """Whether its arguments are whole JSON, so that it can close before the answer ends."""
@@ -169,27 +213,44 @@ class CallItem:
         """The call is whole; one without arguments (Anthropic's) gets `{}`, since clients parse them."""
         if self.closed:
             return []
-        frames = [] if any(map(str.strip, self.pieces)) else self.add("{}")
+        kind, frame = self.kind, self.sequence.frame
+        frames = [] if kind is CUSTOM or any(map(str.strip, self.pieces)) else self.add("{}")
         self.closed = True
         arguments = "".join(self.pieces)
-        self.item = {**self.item, "arguments": arguments, "status": status}
-        place = {"item_id": self.item["id"], "output_index": self.index}
-        frame = self.sequence.frame
-        done = frame(
-            "response.function_call_arguments.done", {**place, "name": self.item["name"], "arguments": arguments}
-        )
+        self.item = {**self.item, kind.field: arguments, "status": status}
+        said = {"item_id": self.item["id"], "output_index": self.index, kind.field: arguments}
+        name = {"name": self.item["name"]} if kind is FUNCTION else {}
+        done = frame(f"{kind.event}.done", {**said, **name})
         return [*frames, done, frame("response.output_item.done", {"output_index": self.index, "item": self.item})]
+
+
+@dataclass(slots=True)
+class OtherItem:
+    """An item of a kind that is not written here (a server's tool), of which another has written some, or all."""
+
+    sequence: Sequence
+    index: int
+    item: Json
+    closed: bool = True
+
+    def close(self, status: str) -> list[Frame]:
+        """Nobody will go on with it, whatever becomes of the answer."""
+        if self.closed:
+            return []
+        self.closed = True
+        self.item = {**self.item, "status": "failed"} if "status" in self.item else self.item
+        return [self.sequence.frame("response.output_item.done", {"output_index": self.index, "item": self.item})]
 
 
 def message(sequence: Sequence, index: int, id_: str) -> TextItem:
     """A new message."""
     item = {"id": id_, "type": "message", "status": "in_progress", "role": "assistant", "content": []}
-    return TextItem(sequence, index, item, "content")
+    return TextItem(sequence, index, item)
 
 
 def reasoning(sequence: Sequence, index: int, id_: str) -> TextItem:
     """New reasoning."""
-    return TextItem(sequence, index, {"id": id_, "type": "reasoning", "summary": []}, "summary")
+    return TextItem(sequence, index, {"id": id_, "type": "reasoning", "summary": []})
 
 
 def call(sequence: Sequence, index: int, id_: str, call_id: str, name: str) -> CallItem:

@@ -42,6 +42,11 @@ class Batch:
     events: list[Event]
     bad: Failure | None = None
 
+    @property
+    def before_failure(self) -> list[Event]:
+        """The events less the failure, which is another's to tell, and what came behind it."""
+        return self.events[: self.events.index(self.bad)] if self.bad in self.events else self.events
+
 
 def plainly(request: UpstreamRequest) -> UpstreamRequest:
     """The same request for a body without content encoding: one that can be cut between two frames."""

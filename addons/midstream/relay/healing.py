@@ -15,14 +15,15 @@ from midstream.breakers import Health, Limits, Targets
 from midstream.config import Target
 from midstream.conversation import Conversation
 from midstream.delivered import Way
+from midstream.dialects import registry
 from midstream.dialects.prefill import takes_prefill
-from midstream.events import Failure
+from midstream.events import Failure, Usage
 from midstream.ledger import Ledger, utc_now
 from midstream.plan import Again, Step, Stop, Try
 from midstream.relay.attempt import Attempt, Broken, broken, plainly
 from midstream.relay.clock import ProgressClock
 from midstream.relay.passage import Passage, Shown
-from midstream.relay.prepare import Prepared, RuledOut, prepare
+from midstream.relay.prepare import Prepared, RuledOut, prepare, prepare_to_read_on
 from midstream.relay.refusal import Refusal
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import Upstream, UpstreamError
@@ -58,7 +59,10 @@ class Healing:
     _tries: list[Try] = field(default_factory=list)
     _refusals: list[tuple[int, Refused]] = field(default_factory=list)
     _no_prefill: set[int] = field(default_factory=set)
+    _no_reading_on: set[int] = field(default_factory=set)
     _ruled_out: set[int] = field(default_factory=set)
+    _native: int | None = None
+    _asked_wrongly: bool = False
     _passage: Passage | None = None
     _status: int | None = None
 
@@ -78,13 +82,16 @@ class Healing:
     async def _try(self, number: int) -> Broken | None:
         """One attempt at a target; None when it brought the answer to its end."""
         shown, target = self.shown, self.shown.ask.targets[number]
-        way = self._way() if shown.begun else ANEW
+        on = self._reads_on(number)
+        way = self._way() if shown.begun and on is None else ANEW
         prefilled = way.kind == "continue" and number not in self._no_prefill and self._prefills(number)
         try:
-            prepared = self._prepare(target, way, prefilled=prefilled)
+            prepared = self._prepare(target, way, on, prefilled=prefilled)
         except RuledOut as error:
             self._ruled_out.add(number)
             return Broken(Refused(error.refusal.failure), kind="elsewhere")
+        if on is not None:  # the same answer, which is billed once, with the attempt that reads its end
+            shown.account.observation.attempt.report(Usage(input_tokens=0, output_tokens=0), partial=False)
         shown.account.observation.begin_attempt(
             prepared.provider, prepared.model, utc_now(), time.monotonic(), prices=prepared.prices
         )
@@ -93,14 +100,26 @@ class Healing:
         if all(tried.target != number for tried in self._tries):
             health.budget.deposit(self._limits)
         try:
-            return await self._attempt(number, prepared, way, prefilled=prefilled)
+            seam = None
+            if shown.begun and on is None:
+                seam = Seam(shown.delivered, way, limit=shown.ask.route.seam, prefilled=prefilled)
+            return await self._attempt(number, prepared, seam, prefilled=prefilled, reads_on=on is not None)
         except BaseException:
             health.breaker.leave()
             raise
 
-    def _prepare(self, target: Target, way: Way, *, prefilled: bool) -> Prepared:
+    def _reads_on(self, number: int) -> str | None:
+        """The path under which this target lets one read on in the very stream that broke."""
+        shown, ask = self.shown, self.shown.ask
+        if ask.dialect.read_on is None or number != self._native or number in self._no_reading_on or not shown.careful:
+            return None
+        return ask.dialect.read_on(ask.path, registry.fields(ask.body), shown.delivered.events, shown.last)
+
+    def _prepare(self, target: Target, way: Way, on: str | None, *, prefilled: bool) -> Prepared:
         ask = self.shown.ask
         conversation: Conversation | None = None
+        if on is not None:
+            return prepare_to_read_on(ask, target, on, self.shown.account.prices)
         if way.kind == "continue":
             try:
                 asked = ask.read()
@@ -121,16 +140,17 @@ class Healing:
             return provider.prefill
         return takes_prefill(provider.dialect, target.model, target.provider) is True
 
-    async def _attempt(self, number: int, prepared: Prepared, way: Way, *, prefilled: bool) -> Broken | None:
+    async def _attempt(
+        self, number: int, prepared: Prepared, seam: Seam | None, *, prefilled: bool, reads_on: bool
+    ) -> Broken | None:
         """Open, read and pass on, within the route's time-outs."""
-        shown, failed = self.shown, None
-        seam = Seam(shown.delivered, way, limit=shown.ask.route.seam, prefilled=prefilled) if shown.begun else None
-        self._passage, self._status, clock = None, None, None
+        failed, clock = None, None
+        self._passage, self._status = None, None
         try:
             async with asyncio.timeout(None) as timeout:
                 clock = ProgressClock(timeout)
                 clock.limit(self._left())
-                await self._read(prepared, seam, clock)
+                await self._read(prepared, seam, clock, reads_on=reads_on)
         except UpstreamError as error:
             failed = broken(error.kind, str(error))
         except TimeoutError:
@@ -140,11 +160,24 @@ class Healing:
         finally:
             if clock is not None:
                 clock.stop()
-        if prefilled and failed is not None and failed.rejected and failed.refused.failure.status in (400, 422):
-            self._no_prefill.add(number)
+        self._asked_wrongly = (
+            failed is not None and failed.rejected and self._learn(number, failed, prefilled, reads_on)
+        )
+        if self._passage is not None and self._passage.passes_bytes and self.shown.begun:
+            self._native = number
         return self._judged(number, failed)
 
-    async def _read(self, prepared: Prepared, seam: Seam | None, clock: ProgressClock) -> None:
+    def _learn(self, number: int, failed: Broken, prefilled: bool, reads_on: bool) -> bool:
+        """Whether it was the way of asking that the target did not take. It will not be asked so again."""
+        if reads_on:
+            self._no_reading_on.add(number)
+        elif prefilled and failed.refused.failure.status in (400, 422):
+            self._no_prefill.add(number)
+        else:
+            return False
+        return True
+
+    async def _read(self, prepared: Prepared, seam: Seam | None, clock: ProgressClock, *, reads_on: bool) -> None:
         shown, timeouts = self.shown, self.shown.ask.route.timeouts
         clock.allow(timeouts.first_token if shown.ask.stream or not prepared.own else None, "first_token_timeout")
         response = await self.means.upstream.open(prepared.request, connect=timeouts.connect)
@@ -153,7 +186,7 @@ class Healing:
             attempt = Attempt(prepared, response, clock, cut=shown.careful and shown.sink.takes_bytes)
             if response.status >= 400:
                 raise await attempt.rejection(response.pieces())
-            self._passage = Passage(attempt, shown, seam)
+            self._passage = Passage(attempt, shown, seam, reads_on=reads_on)
             await self._passage.run()
         finally:
             response.close()
@@ -201,10 +234,10 @@ class Healing:
         shown = self.shown
         if shown.begun and shown.sink.takes_bytes and not shown.careful:
             return Stop("the route wants no break healed")
-        if shown.begun and (way := self._way()).kind == "impossible":
+        if shown.begun and self._reads_on(number) is None and (way := self._way()).kind == "impossible":
             return Stop(way.reason)
-        if number in self._no_prefill and failed.rejected and len(self._tries) < plan.ATTEMPTS_LIMIT:
-            self._tries.pop()  # it was never asked the other way
+        if self._asked_wrongly:
+            self._tries.pop()
             return Again(number)
         return plan.next_step(
             policy,

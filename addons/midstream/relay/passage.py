@@ -38,7 +38,8 @@ class Shown:
     """What one client has of one answer, and how it gets more. Outlives the attempts.
 
     strict, careful: what the route wants. delivered: kept where it is strict, or where events are said, not bytes passed.
-    billed: what the attempts before this one have cost.
+    billed: what the attempts before this one have cost. last: the last whole frames that were passed on, where the dialect can
+    read on behind them.
     """
 
     ask: Ask
@@ -49,6 +50,7 @@ class Shown:
     ended: bool = False
     delivered: Delivered = field(default_factory=Delivered)
     billed: asyncio.Task[Usage] | None = None
+    last: bytes = b""
 
     @property
     def strict(self) -> bool:
@@ -77,13 +79,13 @@ class Shown:
 class Passage:
     """Reads one attempt to its end. Raises Broken where it has none."""
 
-    def __init__(self, attempt: Attempt, shown: Shown, seam: Seam | None) -> None:
+    def __init__(self, attempt: Attempt, shown: Shown, seam: Seam | None, *, reads_on: bool = False) -> None:
         self.progressed = False
         """Whether it brought content."""
         self._attempt = attempt
         self._shown = shown
         self._seam = seam
-        self._bytes = shown.sink.takes_bytes and attempt.prepared.own and not shown.begun
+        self.passes_bytes = shown.sink.takes_bytes and attempt.prepared.own and (not shown.begun or reads_on)
         """Whether its own bytes are what the client gets."""
         self._clock = attempt.clock
         self._held: list[Batch] = []
@@ -112,11 +114,11 @@ class Passage:
             if piece is None:
                 return await self._close()
             self._shown.account.observation.record.bytes += len(piece)
-            if self._bytes and not self._holding and not self._attempt.cut:
+            if self.passes_bytes and not self._holding and not self._attempt.cut:
                 await self._pass_unseen(piece)
             else:
                 await self._look(self._attempt.take(piece), timed)
-            if self._shown.ended and not self._bytes:
+            if self._shown.ended and not self.passes_bytes:
                 return
 
     async def finished_early(self) -> bool:
@@ -130,10 +132,10 @@ class Passage:
     def _can_say(self) -> bool:
         """Whether anything can be written behind the bytes of this attempt: in a dialect that we write, in a body of frames."""
         resumable = self._shown.ask.dialect.resume is not None and self._attempt.decoder.framing not in (None, "whole")
-        return not self._bytes or resumable
+        return not self.passes_bytes or resumable
 
     async def _unless_finished(self, failure: Broken) -> None:
-        if self._shown.ended and not self._bytes:
+        if self._shown.ended and not self.passes_bytes:
             return
         if not self._shown.strict or not await self.finished_early():
             raise failure
@@ -144,7 +146,7 @@ class Passage:
             return None
         if self._content_at is not None:
             until = self._content_at + self._shown.ask.route.hold
-        elif self._bytes and self._shown.ask.stream:
+        elif self.passes_bytes and self._shown.ask.stream:
             until = self._since + PRELUDE_WAIT
         else:
             return None
@@ -186,7 +188,7 @@ class Passage:
         """The provider says that it failed, and nothing of it was shown: kept, for a client that in the end gets just this."""
         body = b"".join(batch.data for batch in self._held)
         head = None
-        if self._bytes and not self._attempt.cut:
+        if self.passes_bytes and not self._attempt.cut:
             rest, complete = await _rest(timed, PRELUDE_LIMIT - len(body))
             body, head = body + rest, self._attempt.head if complete else None
         raise Broken(Refused(failure, head, body))
@@ -204,13 +206,15 @@ class Passage:
 
     async def _deliver(self, batch: Batch) -> None:
         shown = self._shown
-        if self._bytes:
+        if self.passes_bytes:
             if shown.strict:
                 self._note(batch.events)
+            if batch.data and shown.ask.dialect.read_on is not None:
+                shown.last = batch.data
             if batch.data:
                 await self._wait(shown.sink.pass_on(batch.data))
-        elif batch.events:
-            await self._say(self._seam.feed(batch.events) if self._seam is not None else batch.events)
+        elif said := batch.before_failure:
+            await self._say(self._seam.feed(said) if self._seam is not None else said)
 
     async def _say(self, events: Sequence[Event]) -> None:
         if self._seam is not None and self._seam.failed:
@@ -246,15 +250,15 @@ class Passage:
         self._observe(last.events + tail, time.monotonic())
         self._held.append(last) if self._holding else await self._deliver(last)
         failure = last.bad or failure_in(tail)
-        if failure is not None and not (self._bytes and not self._shown.strict):
+        if failure is not None and not (self.passes_bytes and not self._shown.strict):
             if self._holding or not self._shown.delivered.finished:
                 raise Broken(Refused(failure))
-            tail = [END]
+            tail = [*(event for event in tail if event is not failure), END]
         if self._holding:
             await self._open()
         if self._seam is not None:
             tail = [*self._seam.feed(tail), *self._seam.flush()]
-        if not self._bytes:
+        if not self.passes_bytes:
             await self._say(tail)
         elif self._shown.strict and not self._shown.ended and self._can_say():
             await self._shown.say([event for event in tail if event is END])

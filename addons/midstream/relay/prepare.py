@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from midstream.config import ProviderConfig, Target
 from midstream.conversation import Conversation, Inexpressible, Written
@@ -104,13 +104,25 @@ def prepare(
     )
 
 
+def prepare_to_read_on(ask: Ask, target: Target, path: str, prices: str = "") -> Prepared:
+    """The request that reads on in a stream which its provider keeps. Raises RuledOut."""
+    first = prepare(ask, target, prices)
+    parts = urlsplit(first.request.url)
+    start = parts.path.removesuffix(ask.path.partition("?")[0])
+    url = urlunsplit((parts.scheme, parts.netloc, start + path, "", "")) if ask.sent is not None else ""
+    if not url:
+        raise RuledOut(Refusal(501, "only an intercepted stream is read on"))
+    kept = [(k, v) for k, v in first.request.headers if k.lower() not in (b"content-type", b"content-encoding")]
+    return replace(first, request=replace(first.request, method="GET", url=url, headers=kept, body=b""))
+
+
 def _dialect(ask: Ask, target: Target, provider: ProviderConfig | None) -> Dialect | None:
     """What to ask a target in. The provider asked for takes what the client speaks: who has OpenAI's chat API often has its
     other ones, or says 404 itself."""
     spoken = provider.dialect if provider is not None else None
     if spoken == ask.dialect.name:
         return ask.dialect
-    family = bool(spoken) and str(spoken).startswith("openai_") and ask.dialect.name.startswith("openai_")
+    family = spoken == "openai_chat" and ask.dialect.name.startswith("openai_")
     if target.provider == ask.provider and (ask.sent is not None or family):
         return ask.dialect
     return BY_NAME.get(spoken or "")

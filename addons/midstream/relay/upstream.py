@@ -14,6 +14,7 @@ import yarl
 from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, redirect
+from midstream.relay.turns import QUANTUM, Share, Turns
 
 type Headers = Sequence[tuple[bytes, bytes]]
 
@@ -23,7 +24,7 @@ KEEPALIVE = 90.0
 READ_SIZE = 32 * 1024
 """Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this, plus at most 256 KiB read at once)."""
 
-PIECE = 32 * 1024
+PIECE = QUANTUM
 """Bytes passed on at once: what is made of a piece (events, frames) is many times its size, and other streams wait for it."""
 
 CONNECT = 10.0
@@ -95,12 +96,13 @@ class UpstreamResponse:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield what has arrived, as soon as anything has. Raises UpstreamError when the body breaks off."""
+        share, turns = Share(), Turns.here()
         try:
             while data := await self._response.content.readany():
-                yield data[:PIECE]
-                for at in range(PIECE, len(data), PIECE):
-                    await asyncio.sleep(0)
-                    yield data[at : at + PIECE]
+                for at in range(0, len(data), PIECE):
+                    piece = data[at : at + PIECE]
+                    await turns.take(share, len(piece))
+                    yield piece
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamError(
                 "connection_error", f"the provider broke off: {error or type(error).__name__}"
