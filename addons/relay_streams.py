@@ -183,6 +183,7 @@ class RelayStreams:
         request, relay = flow.request, self._relay
         if relay is None:
             return
+        held.bound(_handler(flow.client_conn), flow.client_conn)
         via = flow.server_conn.via
         self._originals[flow.id] = _Original(
             job, request.scheme, request.host, request.port, request.path, request.headers, request.raw_content, via

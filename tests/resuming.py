@@ -22,7 +22,7 @@ from midstream.wire.framing import Framing
 RECORDINGS = Path(__file__).parent.parent / "recordings"
 EVERY = 40
 """Streams of no more frames than this are cut at each, longer ones at so many."""
-SOME = 8
+SOME = 4
 """The same for the corpus."""
 
 
@@ -126,12 +126,12 @@ def streams(name: str) -> list[Native]:
 
 
 def _shipped(name: str) -> Iterator[Native]:
-    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == name)
     for file in sorted((RECORDINGS / name).glob("*.jsonl")):
         recording = read(file)
         header = recording.header
         if header.response.status == 200 and not header.websocket:
             url = urlsplit(header.request.url)
+            dialect = next(d for d in DIALECTS if d.name == name and any(p.search(url.path) for p in d.paths))
             content_type = header.response.headers.get("content-type", "")
             yield native(file.stem, dialect, f"{url.path}?{url.query}", content_type, recording.body)
 

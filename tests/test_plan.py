@@ -74,6 +74,13 @@ def test_a_target_that_stalled_in_the_midst_of_an_answer_is_asked_again_if_there
     assert after(stalled, policy=ALONE) == Again(0, 0.0)
 
 
+def test_breaks_are_counted_apart_from_attempts_that_brought_nothing() -> None:
+    broke = Try(0, "transient", progressed=True)
+    assert after(broke, FAILED, FAILED) == Again(0, 0.5)
+    assert after(broke, broke, broke) == Again(0)
+    assert after(broke, broke, broke, broke) == Again(1)
+
+
 def test_after_a_break_nobody_waits() -> None:
     assert after(Try(0, "transient", progressed=True), jitter=0.9) == Again(0, 0.0)
 
@@ -156,7 +163,10 @@ def test_every_stream_comes_to_an_end(
         step = after(*tries, policy=policy, sick=frozenset(sick))
     assert isinstance(step, Stop)
     assert len(tries) <= ATTEMPTS_LIMIT
-    assert all(sum(t.target == n for t in tries) <= attempts for n in range(targets))
+    for number in range(targets):
+        mine = [t for t in tries if t.target == number]
+        assert sum(not t.progressed for t in mine) <= attempts
+        assert sum(t.progressed for t in mine) <= attempts + 1
 
 
 @pytest.mark.parametrize("progressed", [True, False])

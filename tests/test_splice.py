@@ -555,3 +555,15 @@ def test_a_recorded_answer_that_comes_again_is_whole(exchange: Exchange) -> None
                 got = seam.feed(events)
                 assert not seam.failed
                 assert says([*events[:at], *got]) == says(events)
+
+
+@pytest.mark.parametrize("exchange", encoded.recordings(), ids=lambda exchange: exchange.id)
+def test_a_recorded_answer_that_goes_on_exactly_is_whole(exchange: Exchange) -> None:
+    events = encoded.events_of(exchange)
+    for at in places(events):
+        delivered = noted(events[:at])
+        way = delivered.way("continue")
+        if way.kind == "continue" and not any(isinstance(event, CONTENT) and event.choice for event in events):
+            seam = Seam(delivered, way)
+            assert says([*events[:at], *seam.feed(events[at:])]) == says(events)
+            assert not seam.failed

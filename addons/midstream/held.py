@@ -6,11 +6,28 @@ HTTP/1 clients need none of this: mitmproxy waits for them to read.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any
 
 DEPTH_LIMIT = 50
 """Layers of a connection that are looked through: a proxied TLS connection has some ten."""
+
+UNSENT_LIMIT = 64 * 1024
+"""Bytes on their way to a client that the system takes from mitmproxy beyond those it can send at once."""
+
+
+def bound(handler: Any, client: Any) -> None:
+    """Have the system take no more for this client than UNSENT_LIMIT ahead of it: left alone it takes some 4 MB, which would all
+    be fetched, read and passed on for a client that hardly reads. What is in flight, and so a fast client's rate, is not bounded.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
+    writer = getattr(getattr(handler, "transports", {}).get(client), "writer", None)
+    sock = writer.get_extra_info("socket") if option is not None and hasattr(writer, "transport") else None
+    if sock is not None:
+        with contextlib.suppress(OSError):  # it has just been closed
+            sock.setsockopt(socket.IPPROTO_TCP, option, UNSENT_LIMIT)
 
 
 def gauge(handler: Any, flow: Any) -> Callable[[], int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,8 @@ BREAKS_LIMIT = 5
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A route's rules. targets: how many; attempts: at most on one of them; base, max: of the backoff, in seconds."""
+    """A route's rules. targets: how many; attempts: at most on one of them that bring nothing, and breaks of one that are gone on
+    from; base, max: of the backoff, in seconds."""
 
     targets: int = 1
     attempts: int = 2
@@ -109,7 +109,9 @@ def _same_again(policy: Policy, tries: Sequence[Try], has_later: bool, wait: flo
         return False
     if last.kind == "silent" and (has_later or not last.progressed):
         return False
-    if Counter(t.target for t in tries)[last.target] >= policy.attempts:
+    failed = sum(t.target == last.target and not t.progressed for t in tries)
+    broke = sum(t.target == last.target and t.progressed for t in tries)
+    if failed >= policy.attempts or broke > policy.attempts:
         return False
     if last.retry_after is not None and last.retry_after > (policy.max if has_later else RETRY_AFTER_LIMIT):
         return False

@@ -30,8 +30,7 @@ def sdk_says(body: bytes) -> dict[str, Any]:
         "deltas": "".join(texts[place] for place in sorted(texts)),
         "text": last.output_text,
         "calls": [(i.call_id, i.name, getattr(i, "arguments", None) or getattr(i, "input", "")) for i in items],
-        "summaries": "".join(part.text for item in reasons for part in item.summary),
-        "thoughts": "".join(part.text for item in reasons for part in item.content or ()),
+        "thoughts": "".join(part.text for item in reasons for part in item.summary or item.content or ()),
         "refusals": [
             part.refusal for i in last.output for part in getattr(i, "content", None) or () if part.type == "refusal"
         ],
@@ -42,7 +41,8 @@ def sdk_says(body: bytes) -> dict[str, Any]:
 
 def readable(expected: dict[str, Any], said: Said) -> bool:
     """Not where the last event says less than those before it (ChatGPT's backend leaves its output out)."""
-    return expected["text"] == said.text == expected["deltas"]
+    calls = [(call["id"], call["name"], call["arguments"]) for call in said.tool_calls]
+    return bool(expected["text"] == said.text == expected["deltas"] and expected["calls"] == calls)
 
 
 def events_of(body: bytes) -> list[Any]:

@@ -1,5 +1,5 @@
-"""Providers of any dialect, for the tests of healing: a model that gives one answer, whole, from where it was told to go on, or as
-far as a break."""
+"""Providers of any dialect, for the tests of healing: a model that gives one answer, whole, from where it is told to go on, or
+as far as a break."""
 
 from __future__ import annotations
 
@@ -88,10 +88,12 @@ def start(dialect: str, name: str, model: str) -> Start:
 
 @dataclass(frozen=True)
 class Break:
-    """Where a streamed answer breaks: behind so many of its events, or frames where they are given, and how."""
+    """Where a streamed answer breaks: behind so many of its events, and how. seen: not before somebody opens the model's gate,
+    who has seen what came before."""
 
     after: int
     how: How = "reset"
+    seen: bool = False
 
 
 @dataclass
@@ -126,7 +128,7 @@ class Model:
         self.said.append(answer.output)
         events = answer.events(self.dialect, start(self.dialect, f"{self.name}{len(self.asked)}", self.model))
         if not DIALECTS[self.dialect].read_request(request.path, body).stream:
-            return self._whole(request, events)
+            return await self._whole(request, events, broken)
         return await self._stream(request, body, events, broken)
 
     def _note(self, request: web.Request, body: dict[str, Any], conversation: Conversation) -> None:
@@ -143,12 +145,16 @@ class Model:
     def _options(self, request: web.Request) -> AnswerOptions:
         return AnswerOptions(id="none", model=self.model, created=1, path=request.path)
 
-    def _whole(self, request: web.Request, events: Sequence[Event]) -> web.Response:
+    async def _whole(self, request: web.Request, events: Sequence[Event], broken: Break | None) -> web.StreamResponse:
         write = DIALECTS[self.dialect].write_answer
         assert write is not None
-        return web.Response(
-            body=dump_json(write(events, self._options(request))).encode(), content_type="application/json"
-        )
+        body = dump_json(write(events, self._options(request))).encode()
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        await response.prepare(request)
+        await response.write(body if broken is None else body[: len(body) // 2])
+        if broken is not None and broken.how != "end":
+            _reset(request)
+        return response
 
     async def _stream(
         self, request: web.Request, body: dict[str, Any], events: Sequence[Event], broken: Break | None
@@ -161,16 +167,22 @@ class Model:
         for event in events if broken is None else events[: broken.after]:
             if frames := encoder.feed(event):
                 await response.write(framing.write(frames))
+        if broken is not None and broken.seen:
+            await self.gate.wait()
         if broken is not None and broken.how == "error":
             await response.write(framing.write(encoder.feed(Failure("the first one fell over", "server_error"))))
         if broken is not None and broken.how == "stall":
             await self.gate.wait()
         if broken is not None and broken.how == "reset":
-            assert request.transport is not None
-            request.transport.abort()
+            _reset(request)
         elif broken is None and (rest := framing.close()):
             await response.write(rest)
         return response
+
+
+def _reset(request: web.Request) -> None:
+    assert request.transport is not None
+    request.transport.abort()
 
 
 def begun_with(conversation: Conversation) -> str:

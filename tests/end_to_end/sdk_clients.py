@@ -56,10 +56,12 @@ class Heard:
 
 @dataclass
 class Sdk:
-    """One dialect's SDK behind a proxy. `seen` is what its stream has yielded so far, also of one that raised."""
+    """One dialect's SDK behind a proxy. `seen` is what its stream has yielded so far, also of one that raised; on_text: called
+    at each event in which it has some of the text, or of the reasoning."""
 
     dialect: str
     proxy: Proxy
+    on_text: Callable[[], None] = lambda: None
     seen: list[Any] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -164,6 +166,8 @@ def _read(events: Any, sdk: Sdk) -> None:
     """Keep each event as it comes, so that those before an error are seen."""
     for event in events:
         sdk.seen.append(event)
+        if _CONTENT[sdk.dialect](event):
+            sdk.on_text()
 
 
 _ASK: dict[str, Callable[[Sdk, str, bool, dict[str, Any]], Told]] = {
@@ -173,3 +177,16 @@ _ASK: dict[str, Callable[[Sdk, str, bool, dict[str, Any]], Told]] = {
     GOOGLE: _gemini,
     OLLAMAS: _ollama,
 }
+
+
+_CONTENT: dict[str, Callable[[Any], Any]] = {
+    CHAT: lambda e: e.type == "chunk" and e.chunk.choices and _spoken(e.chunk.choices[0].delta),
+    RESPONSES: lambda e: e.type in ("response.output_text.delta", "response.reasoning_summary_text.delta"),
+    ANTHROPIC: lambda e: e.type == "content_block_delta",
+    GOOGLE: lambda e: e.candidates and e.candidates[0].content and e.candidates[0].content.parts,
+    OLLAMAS: lambda e: e.message.content or e.message.thinking,
+}
+
+
+def _spoken(delta: Any) -> Any:
+    return delta.content or getattr(delta, "reasoning_content", None)

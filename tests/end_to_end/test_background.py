@@ -19,7 +19,7 @@ from midstream.dialects.openai_responses_answer import ResponsesEncoder
 from midstream.events import END, Finish, Start, Text, ToolCall, Usage
 from midstream.wire.framing import Framing
 
-ROUTE = '[[routes]]\nmodel = "gpt-5*"\non_break = "continue"\nbackoff = { base = 0.05 }\n'
+ROUTE = '[[routes]]\nmodel = "gpt-5*"\non_break = "continue"\nattempts = 3\nbackoff = { base = 0.05 }\n'
 
 
 def frames() -> list[bytes]:

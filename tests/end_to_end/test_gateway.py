@@ -400,7 +400,11 @@ def test_an_interrupted_answer_has_no_clean_end(url: str, provider: Provider) ->
             assert "error" in json.loads(last) if accept != "text/plain" else got.decode() == "".join(chats.WORDS[:3])
         async with session.ws_connect(f"{url}/v1/chat/stream") as socket:
             await socket.send_json(ASK)
-            assert (await chats.chat_on(socket))[-1]["error"]["message"]
+            said = [await socket.receive(timeout=30)]
+            while said[-1].type == aiohttp.WSMsgType.TEXT:
+                said.append(await socket.receive(timeout=30))
+            assert "error" in json.loads(said[-2].data)
+            assert (said[-1].type, said[-1].data) == (aiohttp.WSMsgType.CLOSE, 1011)
 
     run(ask)
 

@@ -47,7 +47,7 @@ class Silent:
         self._headers = {"content-type": "text/event-stream"} | headers
         self.headers = [(k.encode(), v.encode()) for k, v in self._headers.items()]
 
-    async def open(self, request: UpstreamRequest, *, connect: float) -> Silent:
+    async def open(self, request: UpstreamRequest, *, connect: float, stream: str) -> Silent:
         return self
 
     def header(self, name: str) -> str:

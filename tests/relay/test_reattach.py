@@ -145,7 +145,7 @@ class Setting:
         config = Config.model_validate({"streams": {"reattach": 1000.0} | streams})
         self.reattach = Reattach(lambda: config, Means(cast(Upstream, self), cast(Ledger, self.ledger)))
 
-    async def open(self, request: UpstreamRequest, *, connect: float) -> FakeResponse:
+    async def open(self, request: UpstreamRequest, *, connect: float, stream: str) -> FakeResponse:
         self.open_count += 1
         self.opened.release()
         return FakeResponse(self._pieces, self.taken)

@@ -187,8 +187,7 @@ class ResponsesEncoder:
     def _close_whole_calls(self) -> list[Frame]:
         """Calls close once the next item opens, save those that go on beside it."""
         calls = [item for item in self._calls.values() if not item.closed and item.is_whole()]
-        others = [item for item in self._items if isinstance(item, OtherItem)]
-        return [frame for item in (*others, *calls) for frame in item.close("completed")]
+        return [frame for item in calls for frame in item.close("completed")]
 
     def _close_all(self, status: str) -> list[Frame]:
         """What is still open was cut off, where the answer was."""

@@ -224,6 +224,10 @@ class CallItem:
         return [*frames, done, frame("response.output_item.done", {"output_index": self.index, "item": self.item})]
 
 
+_UNFINISHED = {"web_search_call": "failed", "image_generation_call": "failed"}
+"""The status of what was broken off, where `incomplete` is none of its kind."""
+
+
 @dataclass(slots=True)
 class OtherItem:
     """An item of a kind that is not written here (a server's tool), of which another has written some, or all."""
@@ -238,7 +242,8 @@ class OtherItem:
         if self.closed:
             return []
         self.closed = True
-        self.item = {**self.item, "status": "failed"} if "status" in self.item else self.item
+        if "status" in self.item and self.item["type"] != "apply_patch_call":  # which has no word for it
+            self.item = {**self.item, "status": _UNFINISHED.get(self.item["type"], "incomplete")}
         return [self.sequence.frame("response.output_item.done", {"output_index": self.index, "item": self.item})]
 
 

@@ -45,7 +45,7 @@ def resume(options: AnswerOptions, events: abc.Sequence[Event], written: Written
 
 @dataclass(slots=True)
 class _Said:
-    """What an item has said so far, by its `output_index`. calls: the numbers that its calls have."""
+    """What an item has said so far. call: its first fragment, if it is a call."""
 
     text: dict[str, str] = field(default_factory=dict)
     arguments: str = ""
@@ -111,8 +111,8 @@ class _Resumed(ResponsesEncoder):
             item = self._item(index, as_dict(events[0].get("item")) if events else {}, spoken, events, whole=whole)
             self._items.append(item)
             if spoken.call is not None:
-                is_call = isinstance(item, CallItem)
-                self._calls[spoken.call.index] = item if is_call else CallItem(self._sequence, index, {}, closed=True)
+                gone = CallItem(self._sequence, index, {}, closed=True)
+                self._calls[spoken.call.index] = item if isinstance(item, CallItem) else gone
         self._text = next((i for i in reversed(self._items) if isinstance(i, TextItem) and not i.closed), None)
 
     def _item(
@@ -142,10 +142,10 @@ class _Resumed(ResponsesEncoder):
         return item.item if thinks else {**item.item, "status": "completed"}
 
     def _close_whole_calls(self) -> list[Frame]:
-        """Texts that were open side by side, too: one alone goes on."""
+        """The provider's own tools, too, and texts that were open side by side: one alone goes on."""
         frames: list[Frame] = []
         for item in self._items:
-            if isinstance(item, TextItem) and item is not self._text and not item.closed:
+            if not isinstance(item, CallItem) and item is not self._text and not item.closed:
                 frames += item.close("completed")
         return frames + super()._close_whole_calls()
 

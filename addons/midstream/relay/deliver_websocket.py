@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from midstream.events import Failure
 from midstream.relay.asked import BINARY, TEXT, after_of, read_object
@@ -19,8 +19,12 @@ from midstream.relay.log import Reader
 from midstream.relay.producer import DONE
 from midstream.relay.refusal import Refusal, error_body
 from midstream.relay.spool import Entry
-from midstream.relay.streams import Stream, Streams
+from midstream.relay.streams import CANCELLED, Stream, Streams
 from midstream.wire.json_text import Json, as_str
+
+
+REASON_LIMIT = 123
+"""Bytes of a close frame's reason (RFC 6455, 5.5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +132,17 @@ class _Session:
                 for entry in entries:
                     await self._send(_message(stream.id, entry))
                 last = entries[-1].data
-            if last != DONE:  # after an error, or a resume that has nothing left to send
+            if _interrupted(stream):
+                await self._close(stream)
+            elif last != DONE:  # after a refusal or a cancellation, or a resume that has nothing left to send
                 await self._send(DONE)
+
+    async def _close(self, stream: Stream) -> None:
+        """An answer that broke off does not look like one that ended: the socket goes with it."""
+        assert stream.failure is not None  # noqa: S101 - what `_interrupted` says
+        code = WSCloseCode.SERVICE_RESTART if stream.failure.type == "interrupted" else WSCloseCode.INTERNAL_ERROR
+        reason = stream.failure.message.encode("utf-8", "replace")[:REASON_LIMIT].decode("utf-8", "ignore")
+        await self._socket.close(code=code, message=reason.encode())
 
     async def _send(self, message: bytes) -> None:
         if self._socket.closed:
@@ -138,6 +151,11 @@ class _Session:
             await self._exchange.send(self._socket.send_bytes(message))
         else:
             await self._exchange.send(self._socket.send_str(message.decode("utf-8", "replace")))
+
+
+def _interrupted(stream: Stream) -> bool:
+    """Whether it failed in the midst of its answer, and not because its reader said so."""
+    return stream.failure is not None and not stream.refused and stream.failure.type != CANCELLED
 
 
 def _message(stream_id: str, entry: Entry) -> bytes:

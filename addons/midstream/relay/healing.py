@@ -180,7 +180,9 @@ class Healing:
     async def _read(self, prepared: Prepared, seam: Seam | None, clock: ProgressClock, *, reads_on: bool) -> None:
         shown, timeouts = self.shown, self.shown.ask.route.timeouts
         clock.allow(timeouts.first_token if shown.ask.stream or not prepared.own else None, "first_token_timeout")
-        response = await self.means.upstream.open(prepared.request, connect=timeouts.connect)
+        response = await self.means.upstream.open(
+            prepared.request, connect=timeouts.connect, stream=shown.account.observation.record.id
+        )
         try:
             shown.account.observation.record.http_status = self._status = response.status
             attempt = Attempt(prepared, response, clock, cut=shown.careful and shown.sink.takes_bytes)

@@ -67,7 +67,7 @@ class NativeSink:
         self._model = prepared.model or self._model
         if prepared.own:
             self._decoder = decoder
-            await self._out.begin(head, keepalive_of(self._ask, head))
+            await self._out.begin(self._rerouted(prepared, head), keepalive_of(self._ask, head))
             return
         self._served, self._dropped = prepared.target, prepared.dropped
         if self._ask.stream:
@@ -173,6 +173,13 @@ class NativeSink:
         return Head(
             200, "OK", [(b"content-type", content_type.encode()), (b"cache-control", b"no-cache"), *self._named()]
         )
+
+    def _rerouted(self, prepared: Prepared, head: Head) -> Head:
+        """A provider's own head, which says so where it is another provider's, or another model's, than was asked for."""
+        if (prepared.provider, prepared.model) == (self._ask.provider, self._ask.model):
+            return head
+        self._served = prepared.target
+        return Head(head.status, head.reason, [*head.headers, *self._named()])
 
     def _named(self) -> list[tuple[bytes, bytes]]:
         """Who answered in the place of whom was asked, and what they could not be told."""
