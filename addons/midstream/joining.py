@@ -52,7 +52,7 @@ class Anew:
                 spaces[event.choice] = spaces.get(event.choice, "") + event.text
         self._past |= spaces.keys()
         self._thoughts = {n: Thoughts(text, limit=limit) for n, text in thoughts.items() if n not in self._past}
-        self._spaces = {n: Joint(text, limit=limit, prefilled=False) for n, text in spaces.items()}
+        self._spaces = {n: Joint(text, limit=limit, prefilled=True) for n, text in spaces.items()}
 
     @property
     def joined(self) -> bool:
@@ -76,8 +76,9 @@ class Anew:
         return [event]
 
     def finish(self, choice: int | None = None) -> Sequence[Content]:
-        """White space alone may be held, and then it is all there is."""
-        return []
+        """Return what was held and is new: white space."""
+        ended = [(n, joint.end()) for n, joint in self._spaces.items() if choice in (None, n)]
+        return [Text(text, n) for n, text in ended if text]
 
 
 class Onward:

@@ -28,7 +28,7 @@ class Joint:
        anything after it; not after a prefill, for a model that goes on from its own text does not look back. What says one
        thing again and again (`-----`, `0, 0, 0,`) is not dropped: more of it is as likely.
     3. Anything else is joined as it is.
-    After each, white space that the old text ends in is not said again.
+    After each, white space that the old text ends in is not said again; but in 3, where the model saw it, a line break is.
 
     limit: characters that are held at most until this is decided; below REPEAT, only short texts are known again.
     """
@@ -95,6 +95,8 @@ class Joint:
         if overlap is None:
             return ""
         self._state, self._held = "spacing", ""
+        if self._space == "\n" and not overlap and not self._prefilled:
+            self._space = ""  # one line break after another may be the blank line before a paragraph
         return self._unspaced(held[lead + overlap :] if overlap else held)
 
     def _is_all(self, same: int, after: str) -> bool:

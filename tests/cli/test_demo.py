@@ -58,12 +58,15 @@ def test_the_demo_shows_every_stream_and_leaves_its_row(tmp_path: Path) -> None:
             "select id, dialect, outcome, output_tokens from streams order by started_at"
         ).fetchall()
     assert [row[1:] for row in rows] == [
-        ("openai_chat", "complete", 82),
+        ("openai_chat", "complete", 112),  # 30 of the attempt that broke, 82 of the one that did not
         ("anthropic_messages", "complete", 296),
         ("openai_chat", "complete", 48),
     ]
     for row in rows:
         assert row[0][:ID_SHOWN] in done.stdout
+    assert "connection_error" in done.stdout
+    assert done.stdout.count("Pomeranians are a breed of dog") == 1
+    assert done.stderr == ""
 
 
 def test_a_stream_that_does_not_arrive_whole_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,17 +97,21 @@ def free_port() -> int:
         return port
 
 
-def gateway_proxy(folder: Path, authority: Authority, provider: Provider, confdir: Path, config: str) -> Proxy:
-    """A mitmdump with a listener of the gateway's own; its base URL is `gateway_url`."""
+def gateway_proxy(
+    folder: Path, authority: Authority, provider: Provider, confdir: Path, config: str, *args: str, at: str = ""
+) -> Proxy:
+    """A mitmdump with a listener of the gateway's own; its base URL is `gateway_url`. at: the address of that listener."""
     file = folder / "midstream.toml"
     file.write_text(config)
     port = free_port()
-    modes = ("--mode", "regular", "--mode", f"reverse:http://midstream.internal@{port}")
+    listener = f"{at}:{port}" if at else str(port)
+    modes = ("--mode", "regular", "--mode", f"reverse:http://midstream.internal@{listener}")
     proxy = Proxy(
         folder,
         *modes,
         "--set",
         f"midstream_config={file}",
+        *args,
         scripts=SCRIPTS,
         confdir=confdir,
         trust=authority.file,
@@ -116,7 +120,8 @@ def gateway_proxy(folder: Path, authority: Authority, provider: Provider, confdi
     )
     proxy.port = next(p for p in proxy.ports if p != port)
     proxy.url = f"http://127.0.0.1:{proxy.port}"
-    proxy.gateway_url = f"http://127.0.0.1:{port}"  # type: ignore[attr-defined]
+    host = f"[{at}]" if ":" in at else at or "127.0.0.1"
+    proxy.gateway_url = f"http://{host}:{port}"  # type: ignore[attr-defined]
     return proxy
 
 

@@ -31,7 +31,7 @@ HOSTS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.c
 
 RAISED: dict[str, tuple[type[Exception], ...]] = {
     CHAT: (openai.APIError,),
-    RESPONSES: (openai.APIError,),
+    RESPONSES: (openai.APIError, RuntimeError),  # behind a `response.failed` its helper misses the `response.completed`
     ANTHROPIC: (anthropic.APIError,),
     GOOGLE: (errors.APIError,),
     OLLAMAS: (ollama.ResponseError,),

@@ -251,6 +251,11 @@ def test_a_fallback_that_breaks_is_no_whole_answer(
     with pytest.raises(sdk_clients.RAISED[client] + (sdk_clients.TORN if client == target else ())):
         sdk.ask(asked_for(target))
     assert sdk.seen
+    where = f"model_requested = '{asked_for(target)}' and dialect = '{client}' and outcome in ('truncated', 'failed')"
+    row = proxy.rows(1, where)[-1]
+    tried = proxy._query(f"select * from attempts where stream_id = '{row['id']}' order by n")
+    assert len(tried) == 2
+    assert "complete" not in [one["ended"] for one in tried]
 
 
 @pytest.mark.parametrize("how", ["reset", "end"])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from midstream.cli import demo_break
 from midstream.cli.environment import Route, child_environment, upstream_of
 from midstream.cli.output import clean, console, print_table
 from midstream.cli.paths import LOOPBACK, refuse_folder, tilde
@@ -157,12 +158,8 @@ def _replaying(folder: Path, speed: float) -> Iterator[Stage]:
         click.echo(
             f"a provider on https://{LOOPBACK}:{server.port} replays recorded answers (their pauses are made up)"
         )
-        arguments = [
-            "-s",
-            str(addon_path("connect_to.py")),
-            "--set",
-            f"ssl_verify_upstream_trusted_ca={folder / 'provider-ca.pem'}",
-        ]
+        arguments = ["--set", f"ssl_verify_upstream_trusted_ca={folder / 'provider-ca.pem'}", *demo_break.breaking(folder)]
+        demo_break.announce()
         for host in SDK_OF_HOST:
             arguments += ["--set", f"midstream_connect_to={host}:443:{LOOPBACK}:{server.port}"]
         keys = dict.fromkeys(KEYS.values(), "sk-no-key-is-needed-here")
@@ -190,15 +187,15 @@ def _run(folder: Path, stage: Stage, database: Path, calls: list[Call]) -> None:
     from midstream.cli.proxy import ProxyError, free_port, running
 
     port = free_port()
-    arguments = ["-s", str(addon_path("measure_streams.py")), "--listen-host", LOOPBACK]
-    for option in (f"confdir={folder / 'conf'}", f"midstream_db={database}", "connection_strategy=lazy"):
+    arguments = ["-s", str(addon_path("all.py")), "--listen-host", LOOPBACK]
+    for option in (f"confdir={folder / 'conf'}", f"midstream_db={database}"):
         arguments += ["--set", option]
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         ca = ensure_ca(folder / "conf")
         trust = str(write_bundle(folder / "trust.pem", ca))
         with running([*arguments, *stage.arguments], port, ca, folder / "mitmdump.log", stage.auth):
-            click.echo(f"mitmdump on port {port} measures; the app knows it as HTTPS_PROXY=http://{LOOPBACK}:{port}")
+            click.echo(f"mitmdump on port {port} measures and relays; the app knows it as HTTPS_PROXY=http://{LOOPBACK}:{port}")
             _run_app(_app_environment(stage, port, trust), calls, folder / "app.log")
     except (CAError, ProxyError, OSError) as e:
         raise click.ClickException(str(e)) from e
@@ -272,9 +269,10 @@ def _printable(text: str) -> str:
 def _conclude(calls: Sequence[Call], database: Path, started: str) -> None:
     with reading(str(database)) as reader:
         rows = reader.streams(Filter(since=started), limit=100)[::-1]
-    print_table(
-        COLUMNS, [row | {"model": row["model_served"] or row["model_requested"]} for row in rows], title="\nmeasured:"
-    )
+        shown = [row | {"model": row["model_served"] or row["model_requested"]} for row in rows]
+        print_table(COLUMNS, shown, title="\nmeasured:")
+        for row in rows[:1]:
+            demo_break.show_healed(reader, row["id"])
     arrived = sum(call.arrived for call in calls)
     complete = sum(row["outcome"] == "complete" for row in rows)
     if not arrived == complete == len(rows) == len(calls):

@@ -55,10 +55,14 @@ def read_exception(name: str, payload: Json) -> Failure | None:
     )
 
 
+_WRITTEN = {status: name for name, status in STATUSES.items() if name != "modelTimeoutException"}
+"""The exceptions that both ConverseStream and InvokeModelWithResponseStream have, by the HTTP status that they stand for."""
+
+
 def write_failure(failure: Failure) -> Frame:
     """Return the exception of an event stream: a provider's own word for it, else the one that stands for its status."""
-    named = {status: name for name, status in STATUSES.items()}.get(failure.status or 500, "internalServerException")
-    name = failure.type if failure.type in STATUSES else named
+    own = failure.type if failure.type in _WRITTEN.values() else ""
+    name = own or _WRITTEN.get(failure.status or 500, "internalServerException")
     return Frame(dump_json({"message": failure.message}).encode(), event=name)
 
 

@@ -49,7 +49,7 @@ class _Resumed(GeminiEncoder):
             elif isinstance(event, CONTENT):
                 self._finished.discard(event.choice)
         for number in self._finished:
-            del self._choices[number]
+            self._choices.pop(number, None)
         for number, choice in self._choices.items():
             said = {event.index for event in events if isinstance(event, ToolCall) and event.choice == number}
             choice.calls, choice.signature, choice.finish = WholeCalls(said), "", ("", "")

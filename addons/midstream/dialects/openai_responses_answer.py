@@ -174,7 +174,7 @@ class ResponsesEncoder:
             return self._say(TEXT, event.arguments, 0)  # over the limit
         item = self._calls.get(event.index)
         if item is not None:
-            item.item["name"] = item.item["name"] or event.name
+            item.item["name"] = item.item.get("name") or event.name
             return item.add(event.arguments)
         frames = self._begin() + self._close_text("completed") + self._close_whole_calls()
         index = self._next()

@@ -219,7 +219,7 @@ class CallItem:
         arguments = "".join(self.pieces)
         self.item = {**self.item, kind.field: arguments, "status": status}
         said = {"item_id": self.item["id"], "output_index": self.index, kind.field: arguments}
-        name = {"name": self.item["name"]} if kind is FUNCTION else {}
+        name = {"name": self.item.get("name", "")} if kind is FUNCTION else {}
         done = frame(f"{kind.event}.done", {**said, **name})
         return [*frames, done, frame("response.output_item.done", {"output_index": self.index, "item": self.item})]
 
@@ -242,8 +242,9 @@ class OtherItem:
         if self.closed:
             return []
         self.closed = True
-        if "status" in self.item and self.item["type"] != "apply_patch_call":  # which has no word for it
-            self.item = {**self.item, "status": _UNFINISHED.get(self.item["type"], "incomplete")}
+        kind = self.item.get("type")
+        if "status" in self.item and kind != "apply_patch_call":  # which has no word for it
+            self.item = {**self.item, "status": _UNFINISHED.get(str(kind), "incomplete")}
         return [self.sequence.frame("response.output_item.done", {"output_index": self.index, "item": self.item})]
 
 

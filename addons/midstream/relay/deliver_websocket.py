@@ -20,11 +20,15 @@ from midstream.relay.producer import DONE
 from midstream.relay.refusal import Refusal, error_body
 from midstream.relay.spool import Entry
 from midstream.relay.streams import CANCELLED, Stream, Streams
+from midstream.relay.turns import QUANTUM, Share, Turns
 from midstream.wire.json_text import Json, as_str
 
 
 REASON_LIMIT = 123
 """Bytes of a close frame's reason (RFC 6455, 5.5)."""
+
+MESSAGE_COST = QUANTUM // 2
+"""Bytes in an HTTP body that cost as much as one message, which mitmproxy shows to its addons one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,10 +130,12 @@ class _Session:
         self._pump = asyncio.create_task(self._send_all(stream, reader, reading))
 
     async def _send_all(self, stream: Stream, reader: Reader, reading: contextlib.ExitStack) -> None:
-        last = b""
+        last, share, turns = b"", Share(), Turns.here()
         with reading, contextlib.suppress(ConnectionResetError):
             while entries := await take(reader, self._socket.ping):
                 for entry in entries:
+                    if len(entries) > 1:  # it is behind
+                        await turns.take(share, MESSAGE_COST)
                     await self._send(_message(stream.id, entry))
                 last = entries[-1].data
             if _interrupted(stream):

@@ -18,6 +18,7 @@ from midstream.delivered import Way
 from midstream.dialects import registry
 from midstream.dialects.prefill import takes_prefill
 from midstream.events import Failure, Usage
+from midstream.failures import kind_of
 from midstream.ledger import Ledger, utc_now
 from midstream.plan import Again, Step, Stop, Try
 from midstream.relay.attempt import Attempt, Broken, broken, plainly
@@ -202,14 +203,16 @@ class Healing:
         return broken(kind, _TIMED_OUT.get(kind, "the provider sent nothing for too long"))
 
     def _judged(self, number: int, failed: Broken | None) -> Broken | None:
-        """What the attempt tells of its target."""
-        breaker = self._health(number).breaker
-        if failed is None or failed.kind in ("final", "elsewhere"):
+        """What the attempt tells of its target. An error that was passed on unseen is told by the observation alone."""
+        observation, breaker = self.shown.account.observation, self._health(number).breaker
+        said = observation.failure
+        whole = failed is None and (said is None or (self.shown.strict and said.type == "truncated"))
+        kind = failed.kind if failed is not None else kind_of(said) if said is not None else ""
+        if whole or kind in ("final", "elsewhere"):
             breaker.succeed()
         else:
             breaker.fail(self._limits, time.monotonic())
-        observation = self.shown.account.observation
-        if failed is None and (self.shown.strict or observation.failure is None):
+        if whole:
             observation.end_attempt("complete", time.monotonic(), http_status=self._status)
         return failed
 

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from midstream.relay.spool import BLOCK, Entry, Spool
+from midstream.relay.spool import Entry, Spool
+from midstream.relay.turns import QUANTUM, Share, Turns
 
 WINDOW = 128 * 1024
 """Bytes of a stream kept in memory by default: some 600 chunks."""
@@ -128,9 +129,9 @@ class StreamLog:
         self._changed = asyncio.Event()
 
     async def _read(self, after: int) -> list[Entry]:
-        """Return frames behind `after`, at most some BLOCK bytes; [] if there are none yet."""
+        """Return frames behind `after`, some QUANTUM bytes of those in memory, a BLOCK of those on disk; [] if there are none yet."""
         if self._recent and after + 1 >= self._recent[0].n:
-            return list(_at_most(BLOCK, (e for e in self._recent if e.n > after)))
+            return list(_at_most(QUANTUM, (e for e in self._recent if e.n > after)))
         if after + 1 <= self._spool.last:
             if after + 1 < self.first:
                 raise Expired(f"frame {after + 1} is no longer kept")
@@ -145,19 +146,29 @@ class Reader:
         self._log = log
         self.position = after
         """Number of the last frame taken."""
+        self._share = Share()
+        self._ahead: list[Entry] = []
+        """Read from the spool, and not yet taken."""
 
     async def take(self) -> list[Entry]:
-        """Wait for frames and return what there is, some 64 KiB at most; [] at the end of the stream."""
+        """Wait for frames and return what there is, some QUANTUM bytes at most; [] at the end of the stream."""
         while True:
             changed = self._log._changed
-            entries = await self._log._read(self.position)
+            entries = self._ahead or await self._log._read(self.position)
             if entries:
-                self.position = entries[-1].n
-                self._log._wake()
-                return entries
+                return await self._taken(entries)
             if self._log.closed and self.position >= self._log.last:
                 return []
             await changed.wait()
+
+    async def _taken(self, entries: list[Entry]) -> list[Entry]:
+        """Cancelled before its turn has come, a reader has taken nothing."""
+        taken = list(_at_most(QUANTUM, iter(entries)))
+        await Turns.here().take(self._share, sum(len(entry.data) for entry in taken))
+        self._ahead = entries[len(taken) :]
+        self.position = taken[-1].n
+        self._log._wake()
+        return taken
 
     def close(self) -> None:
         self._log._readers.discard(self)

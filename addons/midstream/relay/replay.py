@@ -102,9 +102,12 @@ class ReplayServer:
         if recording is None:
             return self._nothing(request)
         pacer = _Pacer(self._speed)
-        if websocket:
-            return await _play_session(request, recording, pacer)
-        return await _play_body(request, recording, pacer)
+        try:
+            if websocket:
+                return await _play_session(request, recording, pacer)
+            return await _play_body(request, recording, pacer)
+        except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
+            raise asyncio.CancelledError from None
 
     def _nothing(self, request: web.Request) -> web.Response:
         message = (
