@@ -64,12 +64,14 @@ class Native:
     def after(self, cut: int) -> list[Event]:
         return [event for said in self.said[cut:] for event in said]
 
-    def healed(self, cut: int, rest: Sequence[Event] | None = None, *, blind: bool = False) -> bytes:
+    def healed(
+        self, cut: int, rest: Sequence[Event] | None = None, *, blind: bool = False, functions: bool = False
+    ) -> bytes:
         """The provider's own frames up to the cut, and ours for what the others mean. rest: what comes instead of them.
         blind: without the decoder that read the provider's own."""
         assert self.dialect.resume is not None
         native = self.decoder(cut)
-        options = AnswerOptions(id="st_1", model="asked", created=1_700_000_000, path=self.path)
+        options = AnswerOptions(id="st_1", model="asked", created=1_700_000_000, path=self.path, functions=functions)
         encoder = self.dialect.resume(options, self.before(cut), None if blind else native.decoder)
         framing = Framing(native.framing or self.dialect.framing(self.path, {}), begun=cut > 0)
         out = self.body[: self.end(cut)]

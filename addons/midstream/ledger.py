@@ -73,6 +73,10 @@ class Ledger:
         self._waiting = 0
         self._users = 0
         self._path: Path | None = None
+        self.live: dict[str, Account] = {}
+        """The streams that run, by id, oldest first."""
+        self.watchers: list[Callable[[Account], None]] = []
+        """Told of each stream that is over, once its tokens and its price are known; in the counting thread."""
         self.stopping = False
         """Set when mitmdump is told to stop: streams that end now were interrupted, not left by their clients."""
 
@@ -91,6 +95,7 @@ class Ledger:
 
     def open(self, account: Account) -> None:
         """A stream has begun: show it as in flight."""
+        self.live[account.observation.record.id] = account
         self._store.started(account.observation.record)
 
     def first_content(self, account: Account) -> None:
@@ -99,6 +104,7 @@ class Ledger:
 
     def forget(self, account: Account) -> None:
         """It is measured elsewhere: no row."""
+        self.live.pop(account.observation.record.id, None)
         self._store.forgotten(account.observation.record)
 
     def spill(self, account: Account) -> None:
@@ -128,8 +134,10 @@ class Ledger:
 
     def close(self, account: Account) -> None:
         """A stream is settled: count and price it, and write its row and its attempts'."""
+        self.live.pop(account.observation.record.id, None)
         if self._waiting >= BACKLOG:
             self._store.finished(account.observation.record, account.observation.attempts)
+            self._tell(account)
             return
         self._waiting += 1
         self._pool.submit(_guarded, lambda: self._finish(account))
@@ -154,6 +162,11 @@ class Ledger:
                 attempt.cost_usd = _cost(account, attempt)
             observation.total()
             self._store.finished(observation.record, observation.attempts)
+            self._tell(account)
+
+    def _tell(self, account: Account) -> None:
+        for watcher in list(self.watchers):
+            _guarded(partial(watcher, account))
 
 
 def _count(account: Account, attempts: Sequence[Attempt]) -> None:

@@ -155,8 +155,7 @@ class _Resumed(ResponsesEncoder):
 
 def _text_item(item: TextItem, said: _Said, events: list[Json]) -> TextItem:
     """A message, or reasoning, with the parts that are whole, and the text of the one that is open."""
-    parts = "content" if item.item["type"] == "message" else "summary"
-    item.item = {**item.item, parts: as_list(item.item.get(parts))}
+    item.item = item.item | {key: as_list(item.item[key]) for key in ("content", "summary") if key in item.item}
     open_: Json | None = None
     notes: list[Json] = []
     done: dict[str, int] = {}

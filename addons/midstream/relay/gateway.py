@@ -17,6 +17,7 @@ from midstream.relay.chats import Starter
 from midstream.relay.exchange import Exchange, read_body
 from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob
+from midstream.relay.pages import page_of
 from midstream.relay.provider_paths import ProviderPaths, dialect_of_path
 from midstream.relay.refusal import Refusal
 from midstream.relay.streams import Stream, Streams
@@ -113,6 +114,9 @@ class Gateway:
             return self._list(call)
         if parts[:2] == ["v1", "streams"] and len(parts) == 3:
             return await self._one_stream(call, parts[2])
+        page = page_of(path)
+        if page is not None:
+            return await page(call.exchange, call.caller)
         if path == "/":
             _allow(call, "GET", "HEAD")
             return call.exchange.answer(200, ABOUT.encode(), "text/plain; charset=utf-8")

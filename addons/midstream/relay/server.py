@@ -28,17 +28,21 @@ SEND_BUFFER = 64 * 1024
 """Bytes of each stream on their way to mitmproxy, in the system's hands (Linux doubles it); left alone it takes megabytes."""
 
 
+RUNNING: list[Relay] = []
+"""The relays of this process, for whoever shows what they do: addons are modules of their own, and meet here."""
+
+
 class Relay:
     """Started inside mitmdump's event loop; `address` is where tickets are redeemed."""
 
     def __init__(self, options: UpstreamOptions, ledger: Ledger, config: Callable[[], Config] = Config.default) -> None:
         self.tickets: Tickets[Job | GatewayJob] = Tickets()
         self.address = ("127.0.0.1", 0)
-        self._means = Means(Upstream(options), ledger)
+        self.means = Means(Upstream(options), ledger)
         self._ledger = ledger
-        self._gateway = Gateway(config, self._means)
-        self._redelivery = Redelivery(config, self._gateway.streams, self._means)
-        self._reattach = Reattach(config, self._means)
+        self._gateway = Gateway(config, self.means)
+        self._redelivery = Redelivery(config, self._gateway.streams, self.means)
+        self._reattach = Reattach(config, self.means)
         server = web.Server(self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=3600)
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
 
@@ -50,6 +54,7 @@ class Relay:
         await web.SockSite(self._runner, listener, backlog=512).start()
         self.address = self._runner.addresses[0][:2]
         OURS.add(self.address)
+        RUNNING.append(self)
 
     def admit(self, job: Job | GatewayJob) -> str:
         """Return the ticket that makes the relay do this job, once."""
@@ -66,7 +71,7 @@ class Relay:
                 return await self._gateway.answer(job, request)
             if self._reattach.wants(job):
                 return await self._reattach.deliver(job, request)
-            return await native.deliver(job, request, self._means)
+            return await native.deliver(job, request, self.means)
         except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
             raise asyncio.CancelledError from None
 
@@ -74,7 +79,9 @@ class Relay:
         """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
         self._ledger.stopping = True
         OURS.discard(self.address)
+        if self in RUNNING:
+            RUNNING.remove(self)
         await self._gateway.stop()
         await self._reattach.stop()
         await self._runner.cleanup()
-        await self._means.upstream.close()
+        await self.means.upstream.close()

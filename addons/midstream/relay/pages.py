@@ -1,0 +1,35 @@
+"""What others serve on the gateway: the live page, its data, the metrics. Each path is served to whoever may use the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from midstream.relay.access import Caller
+from midstream.relay.exchange import Exchange
+
+type Page = Callable[[Exchange, Caller], Awaitable[web.StreamResponse]]
+
+PAGES: dict[str, Page] = {}
+"""By path; one that ends in `/` stands for all below it, and the longest wins. Process-wide: addons are modules of their own."""
+
+
+def page_of(path: str) -> Page | None:
+    """Who serves a path, if anybody but the gateway itself does."""
+    if path in PAGES:
+        return PAGES[path]
+    above = [known for known in PAGES if known.endswith("/") and known != "/" and path.startswith(known)]
+    return PAGES[max(above, key=len)] if above else None
+
+
+@contextmanager
+def serving(pages: dict[str, Page]) -> Iterator[None]:
+    """Serve these for the time of the block."""
+    PAGES.update(pages)
+    try:
+        yield
+    finally:
+        for path in pages:
+            PAGES.pop(path, None)
