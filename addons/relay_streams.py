@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -101,6 +102,7 @@ class RelayStreams:
         relay = Relay(_upstream_options(), self._ledger, lambda: self._in_force.config)
         await relay.start()
         self._relay = relay
+        gc.freeze()  # all that was loaded stays: it need not be looked at, 30 ms long, whenever streams have made garbage
         self._started.set()
         self._poller = asyncio.create_task(self._poll())
         log.info("midstream relays LLM streams")

@@ -179,6 +179,7 @@ WAYS: dict[str, tuple[list[Event], str, str]] = {
         "restart",
         "restart",
     ),
+    "arguments that may go on": ([ToolCall(0, "c1", "sh", "12")], "impossible", "impossible"),
     "arguments that are no JSON (custom tools)": ([ToolCall(0, "c1", "sh", "ls -l")], "impossible", "impossible"),
     "two choices": ([Text("Hello"), Text("Hi", choice=1)], "restart", "restart"),
     "a second choice alone": ([Text("Hi", choice=1)], "restart", "restart"),

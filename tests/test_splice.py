@@ -35,7 +35,7 @@ from midstream.events import (
     ToolCall,
     Usage,
 )
-from midstream.splice import SEAM, Seam, Way
+from midstream.splice import SEAM, SEAM_MOST, Seam, Way
 
 type Policy = Literal["continue", "restart"]
 POLICIES: tuple[Policy, ...] = ("restart", "continue")
@@ -215,6 +215,23 @@ def test_an_attempt_that_cannot_be_joined(policy: Policy, told: list[Event], new
     assert not [event for event in got if isinstance(event, Finish | End)]
     assert not seam.joined
     assert seam.feed([Text("x"), END]) == []
+
+
+def test_arguments_that_cannot_become_the_same_are_not_kept() -> None:
+    seam = seam_after(FIND, on_break="restart")
+    seam.feed([ToolCall(0, "c1", "find", '{"a": "'), ToolCall(0, arguments="x" * 900)])
+    assert not seam.failed
+    seam.feed([ToolCall(0, arguments="x" * 900)])
+    assert "otherwise" in seam.failed
+
+
+def test_a_call_that_turns_out_to_be_another_later_fails_before_the_end() -> None:
+    seam = seam_after(ToolCall(0, "c", "f"), SECOND, on_break="restart")
+    assert seam.feed([ToolCall(0, "c", "f"), SECOND, ToolCall(2, "d", "g", "{}")]) == [
+        ToolCall(2, "d", "g", "{}", block=1)
+    ]
+    assert seam.feed([ToolCall(0, arguments='{"a": 1}'), *OVER]) == []
+    assert "otherwise" in seam.failed
 
 
 RESTARTED: dict[str, tuple[list[Event], list[Event], list[Event]]] = {
@@ -431,6 +448,17 @@ def test_a_third_attempt_goes_on_from_the_second() -> None:
         seam = Seam(delivered, delivered.way("continue"))
         delivered.note(seam.feed([Start("b"), Text(piece, block=7)]))
     assert delivered.events == [Start("a"), Text("One, two, three, four.")]
+
+
+def test_no_more_is_held_than_can_be_compared_quickly() -> None:
+    again = "ab" * 10_000
+    seam = seam_after(Text(f"So: {again}"), limit=10**9)
+    out = ""
+    for fed in range(10, len(again) + 10, 10):
+        got = seam.feed([Text(again[fed - 10 : fed])])
+        out += "".join(event.text for event in got if isinstance(event, Text))
+        assert fed - len(out) <= SEAM_MOST
+    assert out == again
 
 
 def test_negative_block_numbers_are_nothing_special() -> None:

@@ -17,6 +17,10 @@ SEAM = 200
 """Characters of a new text that are held at most until it is decided where it joins: two or three sentences, which is as far as
 models look back, and some 50 tokens, which pass in a second. Most texts are known to be new after one or two words."""
 
+SEAM_MOST = 4096
+"""No more is held whatever is asked for: the comparisons grow with its square, and a longer overlap than this is an answer begun
+anew."""
+
 
 @dataclass(slots=True)
 class _Place:
@@ -39,7 +43,7 @@ class Seam:
     def __init__(self, delivered: Delivered, way: Way, *, limit: int = SEAM, prefilled: bool = False) -> None:
         told = delivered.events
         self.failed = way.reason or "nothing can follow" if way.kind == "impossible" else ""
-        self._joining = _joining(told, way, limit, prefilled=prefilled)
+        self._joining = _joining(told, way, min(limit, SEAM_MOST), prefilled=prefilled)
         self._single = way.kind == "continue"
         blocks = [event.block for event in told if isinstance(event, CONTENT)]
         self._begun = bool(blocks)
@@ -112,16 +116,8 @@ class Seam:
         said = self._passed(self._joining.content(event))
         if isinstance(event, Text) and said and not event.choice and self.joined:
             self._block, self._as_block = event.block, said[-1].block
-        if (
-            signature
-            and isinstance(event, ToolCall)
-            and said
-            and (event.choice, event.block)
-            == (
-                signature.choice,
-                signature.block,
-            )
-        ):
+        signed = signature and isinstance(event, ToolCall) and event.choice == signature.choice
+        if signature and signed and said and event.block == signature.block:
             return [*said[:-1], self._put(signature), said[-1]]
         return said
 

@@ -11,7 +11,7 @@ import resuming
 from exchanges import Said, fold
 from midstream.dialects.gemini import GEMINI, GeminiDecoder
 from midstream.dialects.gemini_words import gemini_finish_reason
-from midstream.events import END, Finish, Start, ToolCall
+from midstream.events import END, Event, Finish, Start, Text, ToolCall, Usage
 from resuming import Native, native
 
 STREAMS = resuming.streams("gemini")
@@ -73,11 +73,61 @@ def test_a_call_that_was_cut_off_makes_the_answer_an_error() -> None:
 
 def test_what_the_provider_did_not_name_is_not_named() -> None:
     """Older models give no id: a client would see it change."""
-    stream = next(s for s in STREAMS if not any(isinstance(e, Start) and e.id for e in s.events))
-    assert b"responseId" not in stream.healed(1)
+    assert b"responseId" not in stream_of(said("a")).healed(1, [Start("x", "m"), Text("b"), END])
 
 
 def test_a_json_array_stays_one() -> None:
     for stream in STREAMS:
         if stream.body.lstrip()[:1] == b"[":
             assert all(isinstance(json.loads(stream.healed(cut)), list) for cut in stream.cuts())
+
+
+PATH = "/v1beta/models/m:streamGenerateContent?alt=sse"
+
+
+def said(*parts: Any, finish: str | None = None, **more: Any) -> Any:
+    shown = [{"text": part} if isinstance(part, str) else part for part in parts]
+    candidate = {"content": {"role": "model", "parts": shown}, "index": 0}
+    return {
+        "candidates": [candidate | ({"finishReason": finish} if finish else {})],
+        "modelVersion": "gemini-3",
+        **more,
+    }
+
+
+def stream_of(*chunks: Any, path: str = PATH) -> Native:
+    body = b"".join(b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n" for chunk in chunks)
+    return native("", GEMINI, path, "text/event-stream", body)
+
+
+def follow(stream: Native, *events: Event) -> list[Any]:
+    """What we write behind all of it."""
+    body = stream.healed(len(stream.ends), events)[len(stream.body) :].decode()
+    return [json.loads(line[6:]) for line in body.splitlines() if line]
+
+
+def test_what_only_lacked_its_end_gets_its_end() -> None:
+    finished = stream_of(said("a", finish="STOP", responseId="r"))
+    assert follow(finished, END) == []
+    (counted,) = follow(finished, Usage(1, 2), END)
+    assert counted["usageMetadata"]["totalTokenCount"] == 3
+    assert (counted["candidates"], counted["responseId"]) == ([], "r")
+
+
+def test_a_reason_on_every_chunk_is_no_end() -> None:
+    """Older models repeat it."""
+    chunk, last = follow(stream_of(said("a", finish="STOP")), Text("b"), Finish("MAX_TOKENS"), END)
+    assert chunk["candidates"][0]["content"]["parts"] == [{"text": "b"}]
+    assert last["candidates"][0]["finishReason"] == "MAX_TOKENS"
+
+
+def test_a_call_that_is_out_is_not_said_again() -> None:
+    call = {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "s"}
+    (second, last) = follow(stream_of(said(call)), ToolCall(0, arguments=" "), ToolCall(1, "", "g", "{}"), END)
+    assert second["candidates"][0]["content"]["parts"] == [{"functionCall": {"name": "g", "args": {}}}]
+    assert "finishReason" in last["candidates"][0]
+
+
+def test_code_assist_wraps_what_follows_too() -> None:
+    stream = stream_of({"response": said("a")}, path="/v1internal:streamGenerateContent?alt=sse")
+    assert [list(chunk) for chunk in follow(stream, Text("b"), END)] == [["response"], ["response"]]

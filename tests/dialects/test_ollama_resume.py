@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -8,6 +9,8 @@ import pytest
 
 import resuming
 from exchanges import Said
+from midstream.dialects.ollama import OLLAMA
+from midstream.events import END, Event, Start, Text, ToolCall
 from resuming import Native
 
 STREAMS = resuming.streams("ollama")
@@ -43,3 +46,32 @@ def readable(expected: dict[str, Any], said: Said) -> bool:
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda s: s.id)
 def test_a_cut_stream_goes_on_at_every_line(stream: Native) -> None:
     resuming.check(stream, sdk_says, readable)
+
+
+def stream_of(*messages: Any, path: str = "/api/chat") -> Native:
+    body = b"".join(json.dumps({"model": "m", **message, "done": False}).encode() + b"\n" for message in messages)
+    return resuming.native("", OLLAMA, path, "application/x-ndjson", body)
+
+
+def follow(stream: Native, *events: Event) -> list[Any]:
+    """What we write behind all of it."""
+    body = stream.healed(len(stream.ends), events)[len(stream.body) :]
+    return [json.loads(line) for line in body.splitlines()]
+
+
+def test_the_model_is_the_first_lines() -> None:
+    stream = stream_of({"message": {"role": "assistant", "content": ""}})
+    assert {line["model"] for line in follow(stream, Start(model="other"), Text("a"), END)} == {"m"}
+
+
+def test_a_call_that_is_out_is_not_said_again() -> None:
+    calls = [{"function": {"name": "f", "arguments": {}}}]
+    stream = stream_of({"message": {"role": "assistant", "content": "", "tool_calls": calls}})
+    second, last = follow(stream, ToolCall(0, arguments=" "), ToolCall(1, "", "g", "{}"), END)
+    assert [call["function"]["name"] for call in second["message"]["tool_calls"]] == ["g"]
+    assert last["done"]
+
+
+def test_generate_goes_on_as_generate() -> None:
+    stream = stream_of({"response": "a"}, path="/api/generate?x=1")
+    assert [line["response"] for line in follow(stream, Text("b"), END)] == ["b", ""]

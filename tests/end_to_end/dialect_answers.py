@@ -76,9 +76,10 @@ _CALL_IDS = {CHAT: "call_", RESPONSES: "call_", ANTHROPIC: "toolu_", GOOGLE: "",
 TEXT = Answer(words=WORDS)
 THINKING = Answer(thoughts=THOUGHTS, words=WORDS)
 CALLING = Answer(words=WORDS[:4], arguments=ARGUMENTS)
+ALL = Answer(thoughts=THOUGHTS, words=WORDS, arguments=ARGUMENTS)
 ANSWERS = {"text": TEXT, "thinking": THINKING, "calling": CALLING}
 
-_SHAPES = {CHAT: "chatcmpl-{}", RESPONSES: "resp_{}", ANTHROPIC: "msg_{}", GOOGLE: "{}", OLLAMAS: ""}
+_SHAPES = {CHAT: "chatcmpl-{}", RESPONSES: "resp_{}", ANTHROPIC: "msg_{}", GOOGLE: "{:A>20}", OLLAMAS: ""}
 
 
 def start(dialect: str, name: str, model: str) -> Start:
@@ -88,10 +89,10 @@ def start(dialect: str, name: str, model: str) -> Start:
 
 @dataclass(frozen=True)
 class Break:
-    """Where a streamed answer breaks: behind so many of its events, and how. seen: not before somebody opens the model's gate,
-    who has seen what came before."""
+    """Where a streamed answer breaks: behind so many of its events (None: all of its frames but the last), and how. seen: not
+    before somebody opens the model's gate, who has seen what came before."""
 
-    after: int
+    after: int | None
     how: How = "reset"
     seen: bool = False
 
@@ -100,8 +101,9 @@ class Break:
 class Model:
     """A provider's model. It takes requests of its dialect alone, and thinks the answer of as many as it is asked.
 
-    name: of its answers' ids. breaks: of its first answers, one by one; None for one that is whole. asked: what it was asked,
-    bodies: in which words, headers: and with which.
+    name: of its answers' ids. breaks: of its first answers, one by one; None for one that is whole. then: what it says from the
+    second time on, if not the same. deaf: it begins anew whatever it is told. fails: once it has broken, it answers no more.
+    asked: what it was asked, in which bodies, with which headers, under which paths; said: how much it says to have said.
     """
 
     dialect: str
@@ -110,6 +112,8 @@ class Model:
     model: str = "its-model"
     breaks: list[Break | None] = field(default_factory=list)
     then: Answer | None = None
+    deaf: bool = False
+    fails: bool = False
     asked: list[Conversation] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -119,6 +123,8 @@ class Model:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         body = fields(await request.read())
+        if self.fails and self.asked:
+            return await down(self.dialect)(request)
         reader = DIALECTS[self.dialect].read_conversation
         assert reader is not None
         conversation = reader(request.path, body)
@@ -140,7 +146,7 @@ class Model:
     def _answer(self, conversation: Conversation) -> Answer:
         begun = begun_with(conversation)
         answer = self.then if self.then is not None and len(self.asked) > 1 else self.answer
-        return answer.rest(begun) if begun else answer
+        return answer.rest(begun) if begun and not self.deaf else answer
 
     def _options(self, request: web.Request) -> AnswerOptions:
         return AnswerOptions(id="none", model=self.model, created=1, path=request.path)
@@ -164,9 +170,12 @@ class Model:
         encoder, framing = dialect.encoder(self._options(request)), Framing(dialect.framing(request.path_qs, body))
         response = web.StreamResponse(headers={"content-type": framing.content_type})
         await response.prepare(request)
-        for event in events if broken is None else events[: broken.after]:
-            if frames := encoder.feed(event):
-                await response.write(framing.write(frames))
+        upto = len(events) if broken is None or broken.after is None else broken.after
+        said = [framing.write(frames) for event in events[:upto] if (frames := encoder.feed(event))]
+        if broken is not None and broken.after is None:
+            said[-1:] = _less_one(said[-1], framing.name)
+        for piece in said:
+            await response.write(piece)
         if broken is not None and broken.seen:
             await self.gate.wait()
         if broken is not None and broken.how == "error":
@@ -178,6 +187,13 @@ class Model:
         elif broken is None and (rest := framing.close()):
             await response.write(rest)
         return response
+
+
+def _less_one(body: bytes, framing: str) -> list[bytes]:
+    """A few frames without the last."""
+    edge = b"\n" if framing == "ndjson" else b"\n\n"
+    frames = body.removesuffix(edge).split(edge)[:-1]
+    return [edge.join(frames) + edge] if frames else []
 
 
 def _reset(request: web.Request) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 from midstream.relay.spool import Entry, Spool
@@ -38,7 +39,7 @@ class StreamLog:
         self.paused = 0.0
         """Seconds the writer waited for slow readers."""
         self._window = window
-        self._recent: deque[Entry] = deque()
+        self._recent: deque[bytes] = deque()  # no objects: there are thousands, and the garbage collector looks at each
         self._recent_size = 0
         self._spool = Spool(spool, folder)
         self._readers: set[Reader] = set()
@@ -59,7 +60,7 @@ class StreamLog:
         if self._recent_size + len(data) > self._window and self._recent:
             await self._make_room(len(data))
         self.last += 1
-        self._recent.append(Entry(self.last, data))
+        self._recent.append(data)
         self._recent_size += len(data)
         self._wake()
         return self.last
@@ -67,7 +68,7 @@ class StreamLog:
     def finish(self, data: bytes) -> None:
         """Add the last frame, beyond the bounds if need be (it is small, and must wait for nobody), and close."""
         self.last += 1
-        self._recent.append(Entry(self.last, data))
+        self._recent.append(data)
         self._recent_size += len(data)
         self.close()
 
@@ -97,12 +98,11 @@ class StreamLog:
     async def _make_room(self, size: int) -> None:
         """Move the older half of the window to the spool; wait for readers if that is full as well."""
         while self._recent_size + size > self._window and self._recent:
-            moving = self._oldest(max(self._window // 2, size))
+            moving = list(_at_most(max(self._window // 2, size), self._from(self._first_recent)))
             await self._make_spool_room()
             await self._spool.write(moving)
-            for entry in moving:
-                self._recent.popleft()
-                self._recent_size -= len(entry.data)
+            for _ in moving:
+                self._recent_size -= len(self._recent.popleft())
 
     async def _make_spool_room(self) -> None:
         started = time.monotonic()
@@ -111,14 +111,14 @@ class StreamLog:
         self.first = self._spool.first
         self.paused += time.monotonic() - started
 
-    def _oldest(self, size: int) -> list[Entry]:
-        taken: list[Entry] = []
-        for entry in self._recent:
-            taken.append(entry)
-            size -= len(entry.data)
-            if size <= 0:
-                break
-        return taken
+    @property
+    def _first_recent(self) -> int:
+        """Number of the oldest frame in memory; of the next one, if there is none."""
+        return self.last - len(self._recent) + 1
+
+    def _from(self, n: int) -> Iterator[Entry]:
+        """The frames in memory from number n on."""
+        return map(Entry, count(n), islice(self._recent, n - self._first_recent, None))
 
     def _needed(self) -> int:
         """The oldest frame that somebody still has to take. With nobody reading everything is kept for whoever comes back."""
@@ -130,8 +130,8 @@ class StreamLog:
 
     async def _read(self, after: int) -> list[Entry]:
         """Return frames behind `after`, some QUANTUM bytes of those in memory, a BLOCK of those on disk; [] if there are none yet."""
-        if self._recent and after + 1 >= self._recent[0].n:
-            return list(_at_most(QUANTUM, (e for e in self._recent if e.n > after)))
+        if after + 1 >= self._first_recent:
+            return list(_at_most(QUANTUM, self._from(after + 1)))
         if after + 1 <= self._spool.last:
             if after + 1 < self.first:
                 raise Expired(f"frame {after + 1} is no longer kept")

@@ -4,6 +4,7 @@ the client's form, behind what an earlier attempt has left there."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,14 @@ PRELUDE_WAIT = 15.0
 """Seconds after which what has come before the first token (a head, a role, pings) is passed on: until then nothing is shown of
 an attempt that may yet fail, but in the end the client should know that its stream runs."""
 
+PRELUDE_WAIT_UNASKED = 1.0
+"""The same where no route asks for healing: there a stream passes as its provider sends it, and only what fails at once is retried."""
+
 PRELUDE_LIMIT = 256 * 1024
 """Bytes of it, or of a whole answer, that are held back at most."""
+
+DRAIN_WAIT = 0.1
+"""Seconds that the body may take to end behind the terminal event: read to its end, the connection can be used again."""
 
 REST_WAIT = 1.0
 """Seconds that the end of a body may take behind an error in it, so that the client can be given the whole of it."""
@@ -119,7 +126,7 @@ class Passage:
             else:
                 await self._look(self._attempt.take(piece), timed)
             if self._shown.ended and not self.passes_bytes:
-                return
+                return await _drain(timed)
 
     async def finished_early(self) -> bool:
         """Whether only the terminal event was missing when time was up; if so it has been written."""
@@ -147,7 +154,7 @@ class Passage:
         if self._content_at is not None:
             until = self._content_at + self._shown.ask.route.hold
         elif self.passes_bytes and self._shown.ask.stream:
-            until = self._since + PRELUDE_WAIT
+            until = self._since + (PRELUDE_WAIT if self._shown.strict else PRELUDE_WAIT_UNASKED)
         else:
             return None
         return max(0.0, until - asyncio.get_running_loop().time())
@@ -263,6 +270,14 @@ class Passage:
         elif self._shown.strict and not self._shown.ended and self._can_say():
             await self._shown.say([event for event in tail if event is END])
         self._shown.ended = True
+
+
+async def _drain(timed: Timed) -> None:
+    """Read what stands behind the terminal event: nothing, as a rule, but the end of the body."""
+    with contextlib.suppress(TimeoutError, UpstreamError):
+        async with asyncio.timeout(DRAIN_WAIT):
+            while await timed.take(None) is not None:
+                pass
 
 
 async def _rest(timed: Timed, limit: int) -> tuple[bytes, bool]:

@@ -1,0 +1,230 @@
+"""The clients of the fault matrix: official SDKs, and readers of midstream's own deliveries. Each asks, and says what it has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import botocore.exceptions
+import botocore.session
+import cohere
+import cohere.core
+import httpx
+from botocore.config import Config
+
+from end_to_end import sdk_clients
+from end_to_end.fault_providers import BEDROCK, COHERE, ENDS
+from end_to_end.harness import Proxy
+from end_to_end.lifecycles import LIFECYCLES
+from end_to_end.sdk_clients import Sdk
+from translated import ANTHROPIC, CHAT, GOOGLE, OLLAMAS, RESPONSES
+
+TIMEOUT = 30.0
+"""Seconds until a client gives up: by then every cell has long been decided."""
+
+RAISED: dict[str, tuple[type[Exception], ...]] = {
+    **sdk_clients.RAISED,
+    BEDROCK: (
+        botocore.exceptions.ClientError,
+        botocore.exceptions.EventStreamError,
+        botocore.exceptions.HTTPClientError,
+    ),
+    COHERE: (cohere.core.ApiError, httpx.TransportError),
+}
+
+
+class Refused(Exception):
+    """An HTTP error, an error in the delivery's own form, or one that broke off."""
+
+
+class Unclean(Exception):
+    """What no whole answer looks like, and no honest error either."""
+
+
+@dataclass
+class Got:
+    """What a client has of one answer. whole: it was told that this is all, with its finish reason, its usage, one lifecycle."""
+
+    text: str = ""
+    whole: bool = False
+
+
+type Asking = Callable[[Proxy, str, Got], None]
+"""Asks for a model; fills in what comes, as it comes. Raises what the client's SDK raises, Refused or Unclean."""
+
+
+def native(dialect: str, *, stream: bool) -> Asking:
+    """One of the five SDKs of `sdk_clients`, by its stream helper or for a whole answer."""
+
+    def ask(proxy: Proxy, model: str, got: Got) -> None:
+        sdk = Sdk(dialect, proxy)
+        try:
+            heard = sdk.ask(model, stream=stream)
+        except BaseException:
+            got.text = "".join(_TEXT[dialect](event) or "" for event in sdk.seen)
+            raise
+        if stream:
+            LIFECYCLES[dialect](heard.events)
+        got.text = heard.told.text
+        got.whole = heard.told.finish == ENDS[dialect] and _counted(*heard.told.usage)
+
+    return ask
+
+
+def _counted(*tokens: Any) -> bool:
+    return all(isinstance(count, int) and count > 0 for count in tokens)
+
+
+_TEXT: dict[str, Callable[[Any], str | None]] = {
+    CHAT: lambda e: e.chunk.choices[0].delta.content if e.type == "chunk" and e.chunk.choices else "",
+    RESPONSES: lambda e: e.delta if e.type == "response.output_text.delta" else "",
+    ANTHROPIC: lambda e: getattr(e.delta, "text", "") if e.type == "content_block_delta" else "",
+    GOOGLE: lambda e: e.text,
+    OLLAMAS: lambda e: e.message.content,
+}
+"""What each event of a stream that was not heard to its end has said."""
+
+
+def bedrock(*, stream: bool) -> Asking:
+    def ask(proxy: Proxy, model: str, got: Got) -> None:
+        messages = [{"role": "user", "content": [{"text": sdk_clients.PROMPT}]}]
+        client = _bedrock(proxy)
+        if not stream:
+            answer = client.converse(modelId=model, messages=messages)
+            got.text = answer["output"]["message"]["content"][0]["text"]
+            got.whole = answer["stopReason"] == ENDS[BEDROCK] and _counted(*answer["usage"].values())
+            return
+        kinds = []
+        for event in client.converse_stream(modelId=model, messages=messages)["stream"]:
+            ((kind, said),) = event.items()
+            kinds.append(kind)
+            got.text += said["delta"]["text"] if kind == "contentBlockDelta" else ""
+        got.whole = kinds[-2:] == ["messageStop", "metadata"] and kinds.count("messageStart") == 1
+
+    return ask
+
+
+def _bedrock(proxy: Proxy) -> Any:
+    config = Config(retries={"total_max_attempts": 1}, proxies={"https": proxy.url}, read_timeout=TIMEOUT)
+    return botocore.session.get_session().create_client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        aws_access_key_id="none",
+        aws_secret_access_key="none",
+        verify=str(proxy.ca),
+        config=config,
+    )
+
+
+def over_cohere(*, stream: bool) -> Asking:
+    def ask(proxy: Proxy, model: str, got: Got) -> None:
+        messages: Any = [{"role": "user", "content": sdk_clients.PROMPT}]
+        options: Any = {"max_retries": 0}
+        with httpx.Client(proxy=proxy.url, verify=proxy.client_context(), timeout=TIMEOUT) as http:
+            client: Any = cohere.ClientV2(sdk_clients.SECRET, httpx_client=http)
+            if not stream:
+                answer = client.chat(model=model, messages=messages, request_options=options)
+                got.text = answer.message.content[0].text
+                got.whole = answer.finish_reason == ENDS[COHERE] and _counted(answer.usage.tokens.output_tokens)
+                return
+            kinds = []
+            for event in client.chat_stream(model=model, messages=messages, request_options=options):
+                kinds.append(event.type)
+                got.text += event.delta.message.content.text if event.type == "content-delta" else ""
+                got.whole = event.type == "message-end" and event.delta.finish_reason == ENDS[COHERE]
+            got.whole = got.whole and kinds.count("message-start") == 1
+
+    return ask
+
+
+GATEWAY = "http://midstream.internal/v1/chat/stream"
+URLS = {CHAT: "https://api.openai.com/v1/chat/completions", ANTHROPIC: "https://api.anthropic.com/v1/messages"}
+_CREDENTIALS = {CHAT: ("authorization", f"Bearer {sdk_clients.SECRET}"), ANTHROPIC: ("x-api-key", sdk_clients.SECRET)}
+
+
+def redelivered(delivery: str, dialect: str, *, gateway: bool) -> Asking:
+    """delivery: sse, ndjson, text or websocket, of a provider's answer in this dialect."""
+
+    def ask(proxy: Proxy, model: str, got: Got) -> None:
+        body = {"model": model, "messages": [{"role": "user", "content": sdk_clients.PROMPT}], "max_tokens": 99}
+        url, headers = (GATEWAY, {}) if gateway else (URLS[dialect], dict([_CREDENTIALS[dialect]]))
+        if delivery != "websocket":
+            headers["accept"] = _ACCEPT[delivery]
+
+        async def run() -> None:
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+            async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+                await _READERS[delivery](session, url, {"proxy": proxy.url, "ssl": proxy.client_context()}, body, got)
+
+        asyncio.run(run())
+
+    return ask
+
+
+_ACCEPT = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "text": "text/plain"}
+
+
+async def _over_http(session: aiohttp.ClientSession, url: str, via: Any, body: Any, got: Got) -> None:
+    async with session.post(url, json=body, **via) as response:
+        if response.status >= 400:
+            raise Refused(f"HTTP {response.status}")
+        lines, broken = [], None
+        try:
+            async for line in response.content:
+                lines.append(line.decode().strip("\r\n"))
+        except aiohttp.ClientPayloadError as error:
+            broken = error
+        _read_lines(response.content_type, lines, got)
+        if broken is not None:
+            raise Refused(str(broken))
+
+
+def _read_lines(content_type: str, lines: list[str], got: Got) -> None:
+    if content_type == "text/plain":
+        got.text = "\n".join(lines)
+        got.whole = True  # if the body ends cleanly: plain text has no other way to say so
+    elif content_type == "text/event-stream":
+        _read_chunks([line.removeprefix("data: ") for line in lines if line.startswith("data: ")], got, done=True)
+    else:
+        _read_chunks([line for line in lines if line.strip()], got, done=False)
+
+
+def _read_chunks(said: list[str], got: Got, *, done: bool) -> None:
+    """Chunk objects. done: whether `[DONE]` ends them. Raises Refused where the last of them is an error."""
+    chunks = [json.loads(one) for one in said if one != "[DONE]"]
+    for chunk in chunks:
+        got.text += "".join(choice["delta"]["content"] for choice in chunk.get("choices", ()))
+    if chunks and "error" in chunks[-1]:
+        raise Refused(chunks[-1]["error"]["message"])
+    finishes = [c["finish_reason"] for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
+    one = len({(chunk["id"], chunk["model"]) for chunk in chunks}) == 1
+    counted = bool(chunks) and _counted(*(chunks[-1].get("usage") or {}).values()) and bool(chunks[-1].get("usage"))
+    ended = said.count("[DONE]") == int(done) and (not done or said[-1] == "[DONE]")
+    got.whole = finishes == [ENDS[CHAT]] and one and counted and ended
+
+
+async def _over_websocket(session: aiohttp.ClientSession, url: str, via: Any, body: Any, got: Got) -> None:
+    """`[DONE]` behind an error is what a refusal looks like: the socket may take another chat."""
+    said: list[str] = []
+    async with session.ws_connect(url.replace("http", "ws", 1), **via) as socket:
+        await socket.send_json(body)
+        while not said or said[-1] != "[DONE]":
+            message = await socket.receive(timeout=TIMEOUT)
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                break
+            said.append(message.data)
+        _read_chunks(said, got, done=True)
+        if not got.whole and socket.close_code not in (None, aiohttp.WSCloseCode.OK):
+            raise Refused(f"closed with {socket.close_code}")
+
+
+_READERS: dict[str, Callable[[aiohttp.ClientSession, str, Any, Any, Got], Any]] = {
+    "sse": _over_http,
+    "ndjson": _over_http,
+    "text": _over_http,
+    "websocket": _over_websocket,
+}
