@@ -28,6 +28,7 @@ LAYERS = (
     ("ledger",),
     ("flows", "held"),
     ("relay",),
+    ("watch",),
     ("cli", "__main__"),
 )
 """What stands on what: a module imports its own layer and those above in this list, never one below."""

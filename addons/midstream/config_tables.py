@@ -172,7 +172,7 @@ class Route(Table):
     """What a break after the first token leads to: `continue` where it broke, `restart` the answer, or an `error`."""
     hold: SecondsOrZero = 0.0
     """Seconds to hold back the first tokens, so that an early break restarts unseen."""
-    seam: Annotated[int, Field(ge=0, le=10_000)] = 200
+    seam: Annotated[int, Field(ge=32, le=4096)] = 200
     """Characters of a continued answer that are held back at most, to see whether they repeat what was there already."""
 
     def matches(self, provider: str, model: str) -> bool:

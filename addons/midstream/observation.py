@@ -55,7 +55,7 @@ class Observation:
         self._before = 0  # content events of the attempts before
         self._reported = 0  # content events when the provider last reported its usage
         self._text: list[str] = []
-        self._gaps = Gaps()
+        self.gaps = Gaps()
         self._first_malformed = ""
 
     def restart(self, now: float) -> None:
@@ -204,10 +204,10 @@ class Observation:
         self.record.chunks += count
         last, self._last = self._last, now
         if count > 1:
-            self._gaps.together += count - 1
+            self.gaps.together += count - 1
         if self._silent and self._speak(now):
             return True
-        self._gaps.add((now - last) * 1000)
+        self.gaps.add((now - last) * 1000)
         return False
 
     def _speak(self, now: float) -> bool:
@@ -277,10 +277,10 @@ class Observation:
         return clean(f"{self.malformed} malformed: {self._first_malformed}", ERROR_LENGTH)
 
     def _time(self) -> None:
-        if self._gaps:
-            self.record.gap_p50_ms = self._gaps.percentile(0.50)
-            self.record.gap_p95_ms = self._gaps.percentile(0.95)
-            self.record.gap_max_ms = self._gaps.largest
+        if self.gaps:
+            self.record.gap_p50_ms = self.gaps.percentile(0.50)
+            self.record.gap_p95_ms = self.gaps.percentile(0.95)
+            self.record.gap_max_ms = self.gaps.largest
 
     def total(self) -> None:
         """Sum up what the attempts were billed. Called again once a tokenizer has counted, and a price list was asked."""

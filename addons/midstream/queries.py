@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -170,7 +170,11 @@ class Reader:
         """  # noqa: S608 - names of our own
         return self._conn.execute(sql, [*values, *(value for step in steps.items() for value in step)])
 
-    def _ask(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def ask(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """The rows of any question, for those who have questions of their own."""
+        return self._ask(sql, values)
+
+    def _ask(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         return [dict(row) for row in self._conn.execute(sql, values)]
 
 

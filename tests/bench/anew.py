@@ -11,7 +11,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
-from contender import PROXIES, READ, Contender, Provider, Reader, Writer, ask, connect_tls, percentile, request, running
+from contender import READ, Contender, Provider, Reader, Writer, ask, connect_tls, percentile, request, running
 
 ROUND_TRIP = 0.05
 REQUESTS = 20
@@ -79,6 +79,6 @@ async def _measure(contenders: list[Contender], provider: Provider, rounds: int)
 
 
 def run(provider: Provider, rounds: int) -> list[Contender]:
-    with running(("direct", *PROXIES), provider) as contenders:
+    with running(("direct", "plain", "measuring", "relaying"), provider) as contenders:
         asyncio.run(_measure(contenders, provider, rounds))
     return contenders

@@ -25,8 +25,20 @@ SCRIPTS = {
     "plain": HERE / "plain_streaming.py",
     "measuring": ADDONS / "measure_streams.py",
     "relaying": ADDONS / "relay_streams.py",
+    "healing": ADDONS / "relay_streams.py",
 }
 PROXIES = tuple(SCRIPTS)
+ROUTED = """
+[providers.bench]
+dialect = "openai_chat"
+base_url = "http://127.0.0.1:{port}/v1"
+hosts = ["127.0.0.1"]
+
+[[routes]]
+targets = ["bench"]
+on_break = "continue"
+"""
+"""The configuration of `healing`: every chunk is looked at before it is passed on, and kept to go on from."""
 READ = 1 << 18
 """Bytes read at once by a client that reads as fast as it can."""
 
@@ -72,6 +84,9 @@ class Contender:
         command += ["--set", f"ssl_verify_upstream_trusted_ca={provider.authority}"]
         if self.name != "plain":
             command += ["--set", f"midstream_db={self.database}"]
+        if self.name == "healing":
+            (folder / "routed.toml").write_text(ROUTED.format(port=provider.port))
+            command += ["--set", f"midstream_config={folder / 'routed.toml'}"]
         self.process = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.port = self._listening()
 

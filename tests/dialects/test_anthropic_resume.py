@@ -106,7 +106,7 @@ BEGUN = event(
     },
 )
 STOP = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 9})
-CALL = {"id": "toolu_1", "name": "f", "input": {}}
+CALL: dict[str, Any] = {"id": "toolu_1", "name": "f", "input": {}}
 
 
 def stream_of(*events: Any) -> Native:

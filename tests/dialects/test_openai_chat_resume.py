@@ -100,7 +100,7 @@ def follow(stream: Native, *events: Event, blind: bool = False, functions: bool 
 def test_a_role_is_written_once() -> None:
     """The SDK joins strings: a second one would make an `assistantassistant`, and an empty content of a null."""
     stream = stream_of(chunk(ROLE))
-    events = [ToolCall(0, "c", "f", "{}"), Finish("tool_calls"), END]
+    events: list[Event] = [ToolCall(0, "c", "f", "{}"), Finish("tool_calls"), END]
     state = ChatCompletionStreamState()
     for one in client(stream.healed(1, events)).chat.completions.create(model="m", messages=[], stream=True):
         state.handle_chunk(one)

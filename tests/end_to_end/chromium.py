@@ -58,7 +58,6 @@ FLAGS = (
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    "--no-proxy-server",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -69,15 +68,18 @@ FLAGS = (
 
 
 class Chromium:
-    """A headless Chromium with a fresh profile, which trusts one certificate authority's key. `*.example` is this machine."""
+    """A headless Chromium with a fresh profile, which trusts one certificate authority's key. `*.example` is this machine.
 
-    def __init__(self, folder: Path, ca: Path) -> None:
+    proxy: through which it goes to all that is not this machine; "" for none."""
+
+    def __init__(self, folder: Path, ca: Path, proxy: str = "") -> None:
         need("chromium")
         trusted = f"--ignore-certificate-errors-spki-list={_key_hash(ca)}"
         names = "--host-resolver-rules=MAP *.example 127.0.0.1"
+        way = f"--proxy-server={proxy}" if proxy else "--no-proxy-server"
         self._log = (folder / "chromium.log").open("w+")
         self._process = subprocess.Popen(
-            ["chromium", *FLAGS, trusted, names, f"--user-data-dir={folder / 'profile'}", "about:blank"],
+            ["chromium", *FLAGS, way, trusted, names, f"--user-data-dir={folder / 'profile'}", "about:blank"],
             stdout=self._log,
             stderr=self._log,
             env=clean_environment(HOME=str(folder)),

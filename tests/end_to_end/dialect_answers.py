@@ -4,7 +4,8 @@ as far as a break."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -102,7 +103,8 @@ class Model:
     """A provider's model. It takes requests of its dialect alone, and thinks the answer of as many as it is asked.
 
     name: of its answers' ids. breaks: of its first answers, one by one; None for one that is whole. then: what it says from the
-    second time on, if not the same. deaf: it begins anew whatever it is told. fails: once it has broken, it answers no more.
+    second time on, if not the same. deaf: it begins anew whatever it is told. fails: once it has broken, it answers no more. encoding:
+    of its bodies.
     asked: what it was asked, in which bodies, with which headers, under which paths; said: how much it says to have said.
     """
 
@@ -113,6 +115,7 @@ class Model:
     breaks: list[Break | None] = field(default_factory=list)
     then: Answer | None = None
     deaf: bool = False
+    encoding: str = ""
     fails: bool = False
     asked: list[Conversation] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -169,13 +172,16 @@ class Model:
         assert dialect.encoder is not None
         encoder, framing = dialect.encoder(self._options(request)), Framing(dialect.framing(request.path_qs, body))
         response = web.StreamResponse(headers={"content-type": framing.content_type})
+        if self.encoding:
+            response.headers["content-encoding"] = self.encoding
         await response.prepare(request)
+        pack = gzip_pieces() if self.encoding == "gzip" else bytes
         upto = len(events) if broken is None or broken.after is None else broken.after
         said = [framing.write(frames) for event in events[:upto] if (frames := encoder.feed(event))]
         if broken is not None and broken.after is None:
             said[-1:] = _less_one(said[-1], framing.name)
         for piece in said:
-            await response.write(piece)
+            await response.write(pack(piece))
         if broken is not None and broken.seen:
             await self.gate.wait()
         if broken is not None and broken.how == "error":
@@ -187,6 +193,12 @@ class Model:
         elif broken is None and (rest := framing.close()):
             await response.write(rest)
         return response
+
+
+def gzip_pieces() -> Callable[[bytes], bytes]:
+    """Compress a body piece by piece, each to be read at once."""
+    packer = zlib.compressobj(wbits=31)
+    return lambda piece: packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _less_one(body: bytes, framing: str) -> list[bytes]:

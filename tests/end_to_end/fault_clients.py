@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import botocore.eventstream
 import botocore.exceptions
 import botocore.session
 import cohere
 import cohere.core
 import httpx
+import urllib3
 from botocore.config import Config
 
 from end_to_end import sdk_clients
@@ -32,6 +34,8 @@ RAISED: dict[str, tuple[type[Exception], ...]] = {
         botocore.exceptions.ClientError,
         botocore.exceptions.EventStreamError,
         botocore.exceptions.HTTPClientError,
+        botocore.eventstream.ParserError,
+        urllib3.exceptions.HTTPError,  # botocore lets through what breaks off a stream
     ),
     COHERE: (cohere.core.ApiError, httpx.TransportError),
 }
@@ -76,7 +80,7 @@ def native(dialect: str, *, stream: bool) -> Asking:
 
 
 def _counted(*tokens: Any) -> bool:
-    return all(isinstance(count, int) and count > 0 for count in tokens)
+    return all(isinstance(count, int | float) and count > 0 for count in tokens)
 
 
 _TEXT: dict[str, Callable[[Any], str | None]] = {
@@ -202,7 +206,8 @@ def _read_chunks(said: list[str], got: Got, *, done: bool) -> None:
         raise Refused(chunks[-1]["error"]["message"])
     finishes = [c["finish_reason"] for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
     one = len({(chunk["id"], chunk["model"]) for chunk in chunks}) == 1
-    counted = bool(chunks) and _counted(*(chunks[-1].get("usage") or {}).values()) and bool(chunks[-1].get("usage"))
+    usage = (chunks[-1].get("usage") or {}) if chunks else {}
+    counted = _counted(usage.get("prompt_tokens"), usage.get("completion_tokens"))
     ended = said.count("[DONE]") == int(done) and (not done or said[-1] == "[DONE]")
     got.whole = finishes == [ENDS[CHAT]] and one and counted and ended
 
@@ -210,7 +215,7 @@ def _read_chunks(said: list[str], got: Got, *, done: bool) -> None:
 async def _over_websocket(session: aiohttp.ClientSession, url: str, via: Any, body: Any, got: Got) -> None:
     """`[DONE]` behind an error is what a refusal looks like: the socket may take another chat."""
     said: list[str] = []
-    async with session.ws_connect(url.replace("http", "ws", 1), **via) as socket:
+    async with session.ws_connect(url, **via) as socket:
         await socket.send_json(body)
         while not said or said[-1] != "[DONE]":
             message = await socket.receive(timeout=TIMEOUT)

@@ -68,9 +68,13 @@ class Everyone:
         malformed = "-malformed-" in str(body.get("model")) + request.path
         streams = streams if dialect != OLLAMAS else body.get("stream", True) is not False
         if dialect == BEDROCK:
-            return await _send(request, EVENTSTREAM, _converse()) if streams else web.json_response(_CONVERSED)
+            if not streams:
+                return web.json_response(_CONVERSED)
+            return await _send(request, EVENTSTREAM, _with_spare(_converse(), _NOTHING, spare=malformed))
         if dialect == COHERE:
-            return await _send(request, "text/event-stream", _cohere()) if streams else web.json_response(_SAID)
+            if not streams:
+                return web.json_response(_SAID)
+            return await _send(request, "text/event-stream", _with_spare(_cohere(), _DEBUG, spare=malformed))
         events = self._events(request, dialect, body)
         options = AnswerOptions(id="none", model="its-model", created=1, path=request.path)
         if not streams:
@@ -78,7 +82,7 @@ class Everyone:
             assert write is not None
             return web.Response(text=dump_json(write(events, options)), content_type="application/json")
         framing = Framing(DIALECTS[dialect].framing(request.path_qs, body))
-        pieces = _encoded(dialect, events, options, framing, spare=malformed)
+        pieces = _with_spare(_encoded(dialect, events, options, framing), _empty(dialect, framing), spare=malformed)
         return await _send(request, framing.content_type, pieces)
 
     def _events(self, request: web.Request, dialect: str, body: dict[str, Any]) -> list[Event]:
@@ -97,20 +101,26 @@ async def _send(request: web.Request, content_type: str, pieces: Iterator[bytes]
     return response
 
 
-def _encoded(
-    dialect: str, events: list[Event], options: AnswerOptions, framing: Framing, *, spare: bool
-) -> Iterator[bytes]:
+def _encoded(dialect: str, events: list[Event], options: AnswerOptions, framing: Framing) -> Iterator[bytes]:
     """The answer's frames, one by one."""
     new = DIALECTS[dialect].encoder
     assert new is not None
-    encoder, count = new(options), 0
+    encoder = new(options)
     for frame in (frame for event in events for frame in encoder.feed(event)):
-        count += 1
-        if count == SPARE and spare:
-            yield framing.write([Frame(json.dumps(_EMPTY[dialect]).encode(), event=_EMPTY[dialect].get("type", ""))])
         yield framing.write([frame])
     if rest := framing.close():
         yield rest
+
+
+def _empty(dialect: str, framing: Framing) -> bytes:
+    return framing.write([Frame(json.dumps(_EMPTY[dialect]).encode(), event=_EMPTY[dialect].get("type", ""))])
+
+
+def _with_spare(pieces: Iterator[bytes], empty: bytes, *, spare: bool) -> Iterator[bytes]:
+    for number, piece in enumerate(pieces, 1):
+        if number == SPARE and spare:
+            yield empty
+        yield piece
 
 
 _COUNTS = {"inputTokens": TEXT.input, "outputTokens": TEXT.output, "totalTokens": TEXT.input + TEXT.output}
@@ -120,6 +130,9 @@ _CONVERSED = {
     "usage": _COUNTS,
     "metrics": {"latencyMs": 1},
 }
+
+
+_NOTHING = message("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": ""}})
 
 
 def _converse() -> Iterator[bytes]:
@@ -151,3 +164,6 @@ def _cohere() -> Iterator[bytes]:
 
 def _named(kind: str, **more: Any) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
+
+
+_DEBUG = _named("debug", prompt="")

@@ -137,3 +137,127 @@ def check_whole(heard: Heard, client: str, answer: Answer) -> None:
     )
     assert told.finish == (CALLED if answer.arguments else dict.fromkeys(DIALECTS, ""))[client] or not answer.arguments
     LIFECYCLES[client](heard.events)
+
+
+@pytest.mark.parametrize("how", ["end", "error", "stall"])
+@clients
+def test_a_break_of_any_kind_is_gone_on_from(
+    proxy: Proxy, primary: Provider, spares: Mounted, client: str, how: How
+) -> None:
+    first = Model(client, TEXT, breaks=[Break(12, how, seen=True)], model="its-model")
+    primary.handler = first
+    second = spares.handlers[NEXT[client]] = Model(NEXT[client], TEXT)
+    policy = "stall" if how == "stall" else "continue"
+    heard = Sdk(client, proxy, first.gate.open).ask(asked_for(policy, client, NEXT[client]))
+    check_whole(heard, client, TEXT)
+    assert len(first.asked + second.asked) == 2
+    begun = begun_with((first.asked + second.asked)[1])
+    assert begun.rstrip() == TEXT.text[: 11 * 4].rstrip()
+
+
+@clients
+def test_one_answer_may_break_twice(proxy: Proxy, primary: Provider, spares: Mounted, client: str) -> None:
+    first = Model(client, TEXT, breaks=[Break(6, seen=True)], fails=True, model="its-model")
+    second = Model(NEXT[client], TEXT, breaks=[Break(5, seen=True)])
+    primary.handler, spares.handlers[NEXT[client]] = first, second
+    seen: list[Answer] = []
+
+    def on_text() -> None:
+        first.gate.open()
+        second.gate.open()
+        seen.append(TEXT)
+
+    heard = Sdk(client, proxy, on_text).ask(asked_for("continue", client, NEXT[client]))
+    check_whole(heard, client, TEXT)
+    assert [len(begun_with(asked).split()) for asked in second.asked] == [5, 9]
+
+
+@policies
+@clients
+def test_where_nobody_is_left_the_sdk_raises(
+    proxy: Proxy, primary: Provider, spares: Mounted, client: str, on_break: str
+) -> None:
+    first = Model(client, ALL, breaks=[Break(14, seen=True)], fails=True)
+    primary.handler = first
+    spares.handlers[NEXT[client]] = Model(NEXT[client], ALL, breaks=[Break(1)] * 9)
+    sdk = Sdk(client, proxy, first.gate.open)
+    with pytest.raises(sdk_clients.RAISED[client]):
+        sdk.ask(asked_for(on_break, client, NEXT[client]))
+    assert sdk.seen
+
+
+OTHER = replace(TEXT, words=("Something ", "else ", "entirely."))
+SIMILAR = replace(TEXT, words=(*TEXT.words[:10], "and ", "something ", "else."))
+
+
+@pytest.mark.parametrize(("on_break", "then"), [("restart", OTHER), ("restart", SIMILAR), ("continue", SIMILAR)])
+@clients
+def test_another_answer_is_not_mixed_with_the_first(
+    proxy: Proxy, primary: Provider, client: str, on_break: str, then: Answer
+) -> None:
+    """Asked for it anew, the model says something else; or it does so though it was asked to go on."""
+    first = Model(client, TEXT, breaks=[Break(14, seen=True)], then=then, deaf=True)
+    primary.handler = first
+    sdk = Sdk(client, proxy, first.gate.open)
+    with pytest.raises(sdk_clients.RAISED[client]):
+        sdk.ask(asked_for(on_break, client))
+    assert sdk.seen
+
+
+@clients
+def test_an_answer_begun_anew_is_cut_to_what_is_new(proxy: Proxy, primary: Provider, client: str) -> None:
+    first = Model(client, ALL, breaks=[Break(14, seen=True)], deaf=True)
+    primary.handler = first
+    check_whole(Sdk(client, proxy, first.gate.open).ask(asked_for("continue", client)), client, ALL)
+    assert len(first.asked) == 2
+
+
+@pytest.mark.parametrize("healer", ["same", "other"])
+@clients
+def test_within_hold_a_break_is_never_seen(
+    proxy: Proxy, primary: Provider, spares: Mounted, client: str, healer: str
+) -> None:
+    """Nothing of the first attempt is shown, whatever the route wants of breaks that are."""
+    target = "alone" if healer == "same" else NEXT[client]
+    first = Model(client, TEXT, breaks=[Break(12)], then=OTHER, fails=healer == "other", model="its-model")
+    primary.handler = first
+    spares.handlers[NEXT[client]] = Model(NEXT[client], OTHER, model=MODELS[NEXT[client]])
+    heard = Sdk(client, proxy).ask(asked_for("hold", client, target))
+    check_whole(heard, client, OTHER)
+    assert heard.told.model == ("its-model" if healer == "same" else MODELS[NEXT[client]])
+    assert "first1" not in heard.told.id or client == OLLAMAS or healer == "other"
+
+
+@policies
+@clients
+def test_a_whole_answer_that_breaks_is_asked_for_again(
+    proxy: Proxy, primary: Provider, client: str, on_break: str
+) -> None:
+    """Asked for without a stream: nothing was shown."""
+    primary.handler = Model(client, ALL, breaks=[Break(12)])
+    told = Sdk(client, proxy).ask(asked_for(on_break, client), stream=False).told
+    assert (told.text, told.reasoning, len(told.calls)) == (ALL.text, ALL.reasoning, 1)
+
+
+@clients
+def test_the_usage_is_the_sum_of_what_was_billed(proxy: Proxy, primary: Provider, spares: Mounted, client: str) -> None:
+    first = Model(client, TEXT, breaks=[Break(14, seen=True)], fails=True)
+    primary.handler, spares.handlers[NEXT[client]] = first, Model(NEXT[client], TEXT)
+    told = Sdk(client, proxy, first.gate.open).ask(asked_for("continue", client, NEXT[client])).told
+    where = f"model_requested = '{asked_for('continue', client, NEXT[client])}' and outcome = 'complete'"
+    row = proxy.rows(1, f"{where} and dialect = '{client}'")[-1]
+    tried = proxy._query(f"select * from attempts where stream_id = '{row['id']}' order by n")
+    assert tried[-1]["output_tokens"] == 5
+    assert told.usage[1] == row["output_tokens"] == sum(one["output_tokens"] or 0 for one in tried) > 5
+    assert (row["rerouted"], row["breaks"]) == (1, 1)
+
+
+@clients
+def test_behind_an_encoded_body_a_break_is_one(proxy: Proxy, primary: Provider, client: str) -> None:
+    """The provider was asked for a plain body, for one that can be cut between two frames, and encodes it all the same."""
+    first = Model(client, TEXT, breaks=[Break(12, seen=True)], encoding="gzip")
+    primary.handler = first
+    with pytest.raises((*sdk_clients.RAISED[client], *sdk_clients.TORN)):
+        Sdk(client, proxy, first.gate.open).ask(asked_for("continue", client))
+    assert first.headers[0]["accept-encoding"] == "identity"
+    assert len(first.asked) == 1

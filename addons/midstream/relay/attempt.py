@@ -56,12 +56,14 @@ def plainly(request: UpstreamRequest) -> UpstreamRequest:
 
 @dataclass(slots=True)
 class Attempt:
-    """A response and its decoder. cut: batches are whole frames, healthy ones, so that something else may follow them."""
+    """A response and its decoder. cut: batches are whole frames, healthy ones, so that something else may follow them. sealed: its
+    body is encoded, and cannot be cut."""
 
     prepared: Prepared
     response: UpstreamResponse
     clock: ProgressClock
     cut: bool
+    sealed: bool = field(init=False)
     decoder: AnswerDecoder = field(init=False)
     _rest: bytearray = field(default_factory=bytearray)
     _at: int = 0
@@ -69,7 +71,8 @@ class Attempt:
     def __post_init__(self) -> None:
         response = self.response
         encoding = response.header("content-encoding")
-        self.cut = self.cut and encoding in ("", "identity")
+        self.sealed = encoding not in ("", "identity")
+        self.cut = self.cut and not self.sealed
         self.decoder = AnswerDecoder(
             self.prepared.dialect,
             status=response.status,

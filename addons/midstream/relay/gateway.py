@@ -17,7 +17,7 @@ from midstream.relay.chats import Starter
 from midstream.relay.exchange import Exchange, read_body
 from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob
-from midstream.relay.pages import page_of
+from midstream.relay.pages import OPEN, page_of
 from midstream.relay.provider_paths import ProviderPaths, dialect_of_path
 from midstream.relay.refusal import Refusal
 from midstream.relay.streams import Stream, Streams
@@ -94,16 +94,20 @@ class Gateway:
             raise Refusal(403, "pages of this origin may not call the gateway: see gateway.allowed_origins")
         if request.method == "OPTIONS":
             return exchange.answer(204, b"", "", cors.preflight(origin, headers))
-        token, job.token = job.token, ""
-        caller = access.identify(
-            self._config(),
-            peer=job.peer,
-            authority=job.authority,
-            headers=headers,
-            query_token=token,
-            now=datetime.now(UTC),
-        )
+        caller = self._caller(job, headers, path)
         return await self._route(_Call(exchange, caller, dict(request.rel_url.query), headers), path)
+
+    def _caller(self, job: GatewayJob, headers: dict[str, str], path: str) -> access.Caller:
+        token, job.token = job.token, ""
+        config, now = self._config(), datetime.now(UTC)
+        try:
+            return access.identify(
+                config, peer=job.peer, authority=job.authority, headers=headers, query_token=token, now=now
+            )
+        except Refusal:
+            if config.keys and path in OPEN:
+                return access.Caller("")
+            raise
 
     async def _route(self, call: _Call, path: str) -> web.StreamResponse:
         parts = path.strip("/").split("/")

@@ -8,29 +8,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from midstream import plan
 from midstream.breakers import Health, Limits, Targets
-from midstream.config import Target
-from midstream.conversation import Conversation
-from midstream.delivered import Way
-from midstream.dialects import registry
-from midstream.dialects.prefill import takes_prefill
 from midstream.events import Failure, Usage
 from midstream.failures import kind_of
 from midstream.ledger import Ledger, utc_now
 from midstream.plan import Again, Step, Stop, Try
-from midstream.relay.attempt import Attempt, Broken, broken, plainly
+from midstream.relay.attempt import Attempt, Broken, broken
 from midstream.relay.clock import ProgressClock
 from midstream.relay.passage import Passage, Shown
-from midstream.relay.prepare import Prepared, RuledOut, prepare, prepare_to_read_on
-from midstream.relay.refusal import Refusal
+from midstream.relay.prepare import RuledOut
+from midstream.relay.questions import Question, Questions
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import Upstream, UpstreamError
-from midstream.splice import Seam, continuation
-
-ANEW = Way("anew", "")
 
 _TIMED_OUT = {
     "first_token_timeout": "the provider sent no token in time",
@@ -59,13 +51,14 @@ class Healing:
     _began: float = field(default_factory=time.monotonic)
     _tries: list[Try] = field(default_factory=list)
     _refusals: list[tuple[int, Refused]] = field(default_factory=list)
-    _no_prefill: set[int] = field(default_factory=set)
-    _no_reading_on: set[int] = field(default_factory=set)
     _ruled_out: set[int] = field(default_factory=set)
-    _native: int | None = None
-    _asked_wrongly: bool = False
+    _wrongly_put: bool = False
+    _questions: Questions = field(init=False)
     _passage: Passage | None = None
     _status: int | None = None
+
+    def __post_init__(self) -> None:
+        self._questions = Questions(self.shown)
 
     async def run(self) -> None:
         """Attempts until the client has the whole answer, or an honest error. Cancelled when the client leaves."""
@@ -82,68 +75,27 @@ class Healing:
 
     async def _try(self, number: int) -> Broken | None:
         """One attempt at a target; None when it brought the answer to its end."""
-        shown, target = self.shown, self.shown.ask.targets[number]
-        on = self._reads_on(number)
-        way = self._way() if shown.begun and on is None else ANEW
-        prefilled = way.kind == "continue" and number not in self._no_prefill and self._prefills(number)
+        observation = self.shown.account.observation
         try:
-            prepared = self._prepare(target, way, on, prefilled=prefilled)
+            question = self._questions.put(number)
         except RuledOut as error:
             self._ruled_out.add(number)
             return Broken(Refused(error.refusal.failure), kind="elsewhere")
-        if on is not None:  # the same answer, which is billed once, with the attempt that reads its end
-            shown.account.observation.attempt.report(Usage(input_tokens=0, output_tokens=0), partial=False)
-        shown.account.observation.begin_attempt(
-            prepared.provider, prepared.model, utc_now(), time.monotonic(), prices=prepared.prices
-        )
+        prepared, now = question.prepared, time.monotonic()
+        if question.reads_on:  # the same answer, which is billed once, with the attempt that reads its end
+            observation.attempt.report(Usage(input_tokens=0, output_tokens=0), partial=False)
+        observation.begin_attempt(prepared.provider, prepared.model, utc_now(), now, prices=prepared.prices)
         health = self._health(number)
-        health.breaker.begin(self._limits, time.monotonic())
+        health.breaker.begin(self._limits, now)
         if all(tried.target != number for tried in self._tries):
             health.budget.deposit(self._limits)
         try:
-            seam = None
-            if shown.begun and on is None:
-                seam = Seam(shown.delivered, way, limit=shown.ask.route.seam, prefilled=prefilled)
-            return await self._attempt(number, prepared, seam, prefilled=prefilled, reads_on=on is not None)
+            return await self._attempt(number, question)
         except BaseException:
             health.breaker.leave()
             raise
 
-    def _reads_on(self, number: int) -> str | None:
-        """The path under which this target lets one read on in the very stream that broke."""
-        shown, ask = self.shown, self.shown.ask
-        if ask.dialect.read_on is None or number != self._native or number in self._no_reading_on or not shown.careful:
-            return None
-        return ask.dialect.read_on(ask.path, registry.fields(ask.body), shown.delivered.events, shown.last)
-
-    def _prepare(self, target: Target, way: Way, on: str | None, *, prefilled: bool) -> Prepared:
-        ask = self.shown.ask
-        conversation: Conversation | None = None
-        if on is not None:
-            return prepare_to_read_on(ask, target, on, self.shown.account.prices)
-        if way.kind == "continue":
-            try:
-                asked = ask.read()
-            except ValueError as error:
-                raise RuledOut(Refusal(400, str(error))) from None
-            conversation = continuation(asked, self.shown.delivered, prefill=prefilled, dialect=ask.dialect.name)
-        prepared = prepare(ask, target, self.shown.account.prices, conversation, prefilled=prefilled)
-        if self.shown.careful and self.shown.sink.takes_bytes:
-            prepared = replace(prepared, request=plainly(prepared.request))
-        return prepared
-
-    def _prefills(self, number: int) -> bool:
-        target = self.shown.ask.targets[number]
-        provider = self.shown.ask.config.provider(target.provider)
-        if provider is None or provider.dialect is None:
-            return False
-        if provider.prefill is not None:
-            return provider.prefill
-        return takes_prefill(provider.dialect, target.model, target.provider) is True
-
-    async def _attempt(
-        self, number: int, prepared: Prepared, seam: Seam | None, *, prefilled: bool, reads_on: bool
-    ) -> Broken | None:
+    async def _attempt(self, number: int, question: Question) -> Broken | None:
         """Open, read and pass on, within the route's time-outs."""
         failed, clock = None, None
         self._passage, self._status = None, None
@@ -151,7 +103,7 @@ class Healing:
             async with asyncio.timeout(None) as timeout:
                 clock = ProgressClock(timeout)
                 clock.limit(self._left())
-                await self._read(prepared, seam, clock, reads_on=reads_on)
+                await self._read(question, clock)
         except UpstreamError as error:
             failed = broken(error.kind, str(error))
         except TimeoutError:
@@ -161,25 +113,13 @@ class Healing:
         finally:
             if clock is not None:
                 clock.stop()
-        self._asked_wrongly = (
-            failed is not None and failed.rejected and self._learn(number, failed, prefilled, reads_on)
-        )
+        self._wrongly_put = failed is not None and self._questions.wrongly_put(number, question, failed)
         if self._passage is not None and self._passage.passes_bytes and self.shown.begun:
-            self._native = number
+            self._questions.native = number
         return self._judged(number, failed)
 
-    def _learn(self, number: int, failed: Broken, prefilled: bool, reads_on: bool) -> bool:
-        """Whether it was the way of asking that the target did not take. It will not be asked so again."""
-        if reads_on:
-            self._no_reading_on.add(number)
-        elif prefilled and failed.refused.failure.status in (400, 422):
-            self._no_prefill.add(number)
-        else:
-            return False
-        return True
-
-    async def _read(self, prepared: Prepared, seam: Seam | None, clock: ProgressClock, *, reads_on: bool) -> None:
-        shown, timeouts = self.shown, self.shown.ask.route.timeouts
+    async def _read(self, question: Question, clock: ProgressClock) -> None:
+        shown, timeouts, prepared = self.shown, self.shown.ask.route.timeouts, question.prepared
         clock.allow(timeouts.first_token if shown.ask.stream or not prepared.own else None, "first_token_timeout")
         response = await self.means.upstream.open(
             prepared.request, connect=timeouts.connect, stream=shown.account.observation.record.id
@@ -189,7 +129,7 @@ class Healing:
             attempt = Attempt(prepared, response, clock, cut=shown.careful and shown.sink.takes_bytes)
             if response.status >= 400:
                 raise await attempt.rejection(response.pieces())
-            self._passage = Passage(attempt, shown, seam, reads_on=reads_on)
+            self._passage = Passage(attempt, shown, question.seam, reads_on=question.reads_on)
             await self._passage.run()
         finally:
             response.close()
@@ -238,10 +178,14 @@ class Healing:
     def _step(self, number: int, failed: Broken, policy: plan.Policy) -> Step:
         shown = self.shown
         if shown.begun and shown.sink.takes_bytes and not shown.careful:
-            return Stop("the route wants no break healed")
-        if shown.begun and self._reads_on(number) is None and (way := self._way()).kind == "impossible":
+            return Stop("nothing can follow an encoded body" if shown.sealed else "the route wants no break healed")
+        if (
+            shown.begun
+            and self._questions.reads_on(number) is None
+            and (way := self._questions.way()).kind == "impossible"
+        ):
             return Stop(way.reason)
-        if self._asked_wrongly:
+        if self._wrongly_put:
             self._tries.pop()
             return Again(number)
         return plan.next_step(
@@ -253,13 +197,6 @@ class Healing:
             may_retry=lambda target: self._health(target).budget.withdraw(self._limits, time.monotonic()),
             ruled_out=frozenset(self._ruled_out),
         )
-
-    def _way(self) -> Way:
-        try:
-            conversation = self.shown.ask.read()
-        except ValueError:
-            conversation = None
-        return self.shown.delivered.way(self.shown.ask.route.on_break, conversation)
 
     def _said(self, number: int, step: Step) -> str:
         if isinstance(step, Stop):

@@ -130,13 +130,11 @@ class StreamLog:
 
     async def _read(self, after: int) -> list[Entry]:
         """Return frames behind `after`, some QUANTUM bytes of those in memory, a BLOCK of those on disk; [] if there are none yet."""
+        if after + 1 < self.first:
+            raise Expired(f"frame {after + 1} is no longer kept")
         if after + 1 >= self._first_recent:
             return list(_at_most(QUANTUM, self._from(after + 1)))
-        if after + 1 <= self._spool.last:
-            if after + 1 < self.first:
-                raise Expired(f"frame {after + 1} is no longer kept")
-            return await self._spool.read(after)
-        return []
+        return await self._spool.read(after)
 
 
 class Reader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from midstream.dialects import registry
@@ -17,10 +17,14 @@ from midstream.relay.job import Head
 from midstream.relay.prepare import Prepared
 from midstream.relay.refusal import error_body, status_of
 from midstream.relay.sink import Refused, Said
-from midstream.wire.framing import Framing
+from midstream.wire.framing import Framing, FramingName
 from midstream.wire.json_text import dump_json
 
-_FRAME_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_FRAME_ENDS: Mapping[FramingName | None, tuple[bytes, ...]] = {
+    "sse": (b"\n\n", b"\r\n\r\n", b"\r\r"),
+    "ndjson": (b"\n",),
+}
+"""By the framing: what a piece of a body ends in that ends with a frame. Of the others only who cuts frames out knows."""
 
 
 class Out(Protocol):
@@ -75,8 +79,9 @@ class NativeSink:
             self._framing = framing = Framing(self._ask.dialect.framing(self._ask.path, self._fields()))
             await self._out.begin(self._head(framing.content_type), self._ask.dialect.keepalive)
 
-    async def pass_on(self, data: bytes) -> None:
-        self._between_frames = data.endswith(_FRAME_ENDS)
+    async def pass_on(self, data: bytes, *, whole: bool = False) -> None:
+        framing = self._decoder.framing if self._decoder is not None else None
+        self._between_frames = whole or data.endswith(_FRAME_ENDS.get(framing, ()))
         await self._out.write(data)
 
     async def say(self, events: Sequence[Event], said: Said) -> None:

@@ -28,7 +28,7 @@ PRELUDE_WAIT = 15.0
 an attempt that may yet fail, but in the end the client should know that its stream runs."""
 
 PRELUDE_WAIT_UNASKED = 1.0
-"""The same where no route asks for healing: there a stream passes as its provider sends it, and only what fails at once is retried."""
+"""The same where no route asks for healing: a stream passes as its provider sends it, and only what fails at once is retried."""
 
 PRELUDE_LIMIT = 256 * 1024
 """Bytes of it, or of a whole answer, that are held back at most."""
@@ -46,7 +46,7 @@ class Shown:
 
     strict, careful: what the route wants. delivered: kept where it is strict, or where events are said, not bytes passed.
     billed: what the attempts before this one have cost. last: the last whole frames that were passed on, where the dialect can
-    read on behind them.
+    read on behind them. sealed: what was passed on is encoded, so that nothing of ours can follow it.
     """
 
     ask: Ask
@@ -58,6 +58,7 @@ class Shown:
     delivered: Delivered = field(default_factory=Delivered)
     billed: asyncio.Task[Usage] | None = None
     last: bytes = b""
+    sealed: bool = False
 
     @property
     def strict(self) -> bool:
@@ -67,7 +68,9 @@ class Shown:
     @property
     def careful(self) -> bool:
         """Whether a break shall be healed: then frames are looked at before they are passed on."""
-        return self.ask.route.on_break != "error" and (not self.sink.takes_bytes or self.ask.dialect.resume is not None)
+        if self.sealed or self.ask.route.on_break == "error":
+            return False
+        return not self.sink.takes_bytes or self.ask.dialect.resume is not None
 
     async def say(self, events: Sequence[Event]) -> None:
         """Write events in the client's form."""
@@ -206,6 +209,7 @@ class Passage:
         shown, attempt = self._shown, self._attempt
         if not shown.begun:
             shown.begun = True
+            shown.sealed = self.passes_bytes and attempt.sealed
             await self._wait(shown.sink.begin(attempt.prepared, attempt.head, attempt.decoder))
         held, self._held = self._held, []
         for batch in held:
@@ -219,7 +223,7 @@ class Passage:
             if batch.data and shown.ask.dialect.read_on is not None:
                 shown.last = batch.data
             if batch.data:
-                await self._wait(shown.sink.pass_on(batch.data))
+                await self._wait(shown.sink.pass_on(batch.data, whole=self._attempt.cut))
         elif said := batch.before_failure:
             await self._say(self._seam.feed(said) if self._seam is not None else said)
 

@@ -83,7 +83,7 @@ def prepare(
     sent = target.provider == ask.provider and ask.sent is not None
     if not sent and (provider is None or provider.base_url is None):
         raise RuledOut(Refusal(501, f"{target.provider} has no base_url", code="provider_unknown"))
-    dialect = _dialect(ask, target, provider)
+    dialect = dialect_of(ask, target)
     if dialect is None:
         raise RuledOut(
             Refusal(501, f"what {target.provider} speaks is not known: give it a dialect", code="dialect_not_supported")
@@ -116,9 +116,10 @@ def prepare_to_read_on(ask: Ask, target: Target, path: str, prices: str = "") ->
     return replace(first, request=replace(first.request, method="GET", url=url, headers=kept, body=b""))
 
 
-def _dialect(ask: Ask, target: Target, provider: ProviderConfig | None) -> Dialect | None:
-    """What to ask a target in. The provider asked for takes what the client speaks: who has OpenAI's chat API often has its
+def dialect_of(ask: Ask, target: Target) -> Dialect | None:
+    """What to ask a target in; None where nobody knows. The provider asked for takes what the client speaks: who has OpenAI's chat API often has its
     other ones, or says 404 itself."""
+    provider = ask.config.provider(target.provider)
     spoken = provider.dialect if provider is not None else None
     if spoken == ask.dialect.name:
         return ask.dialect

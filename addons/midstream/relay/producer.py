@@ -45,7 +45,7 @@ class ChatSink:
             AnswerOptions(id=stream.id, model=prepared.model or stream.model, created=int(stream.created))
         )
 
-    async def pass_on(self, data: bytes) -> None:
+    async def pass_on(self, data: bytes, *, whole: bool = False) -> None:
         raise NotImplementedError("a log takes no provider's own bytes")
 
     async def say(self, events: Sequence[Event], said: Said) -> None:

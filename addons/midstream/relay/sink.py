@@ -35,8 +35,8 @@ class Sink(Protocol):
         """Something is about to be delivered. `head` is the response's own where `prepared.own`."""
         ...
 
-    async def pass_on(self, data: bytes) -> None:
-        """A piece of the provider's own body."""
+    async def pass_on(self, data: bytes, *, whole: bool = False) -> None:
+        """A piece of the provider's own body. whole: it ends where a frame does."""
         ...
 
     async def say(self, events: Sequence[Event], said: Said) -> None:
