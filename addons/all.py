@@ -1,4 +1,4 @@
-"""All of midstream: measure, record, relay; `midstream run` loads this.
+"""All of midstream: measure, record, relay, watch; `midstream run` loads this.
 
     mitmdump -s addons/all.py
 
@@ -11,6 +11,7 @@ import connect_to
 import measure_streams
 import record_streams
 import relay_streams
+import watch_streams
 
 addons = [
     *measure_streams.addons,
@@ -18,4 +19,5 @@ addons = [
     *relay_streams.addons,
     *break_streams.addons,
     *connect_to.addons,
+    *watch_streams.addons,
 ]

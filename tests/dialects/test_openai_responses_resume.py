@@ -151,6 +151,13 @@ def test_numbers_go_on_by_one() -> None:
     assert [event["sequence_number"] for event in said] == list(range(103, 103 + len(said)))
 
 
+def test_a_failure_that_the_client_has_not_seen_has_no_number() -> None:
+    decoder = ResponsesDecoder()
+    for number, event in enumerate([*OPEN, {"type": "error", "message": "x"}]):
+        decoder.feed(frame({**event, "sequence_number": number}))
+    assert decoder.written.sequence == len(OPEN) - 1
+
+
 def test_an_open_text_goes_on_and_is_told_whole_when_it_closes() -> None:
     """The next attempt numbers its blocks anew."""
     thought = {"type": "reasoning", "id": "rs_1", "summary": []}

@@ -103,9 +103,9 @@ class Model:
     """A provider's model. It takes requests of its dialect alone, and thinks the answer of as many as it is asked.
 
     name: of its answers' ids. breaks: of its first answers, one by one; None for one that is whole. then: what it says from the
-    second time on, if not the same. deaf: it begins anew whatever it is told. fails: once it has broken, it answers no more. encoding:
-    of its bodies.
-    asked: what it was asked, in which bodies, with which headers, under which paths; said: how much it says to have said.
+    second time on, if not the same. deaf: it begins anew whatever it is told. encoding: of its bodies. fails: once it has
+    broken, it answers no more. asked: what it was asked, in which bodies, with which headers, under which paths; said: how much
+    it says to have said.
     """
 
     dialect: str

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from end_to_end import sdk_clients
-from end_to_end.dialect_answers import ALL, CALLED, Answer, Break, Model, Mounted, configured
+from end_to_end.dialect_answers import (
+    ALL,
+    CALLED,
+    FINISHES,
+    TEXT,
+    Answer,
+    Break,
+    How,
+    Model,
+    Mounted,
+    begun_with,
+    configured,
+)
 from end_to_end.harness import Authority, Provider, Proxy, running
 from end_to_end.lifecycles import LIFECYCLES
 from end_to_end.sdk_clients import PROVIDERS, Heard, Sdk
@@ -135,7 +148,7 @@ def check_whole(heard: Heard, client: str, answer: Answer) -> None:
     assert [(name, arguments) for _, name, arguments in told.calls] == (
         [("weather", {"city": "Bern"})] if answer.arguments else []
     )
-    assert told.finish == (CALLED if answer.arguments else dict.fromkeys(DIALECTS, ""))[client] or not answer.arguments
+    assert told.finish == (CALLED if answer.arguments else FINISHES)[client]
     LIFECYCLES[client](heard.events)
 
 
@@ -160,16 +173,15 @@ def test_one_answer_may_break_twice(proxy: Proxy, primary: Provider, spares: Mou
     first = Model(client, TEXT, breaks=[Break(6, seen=True)], fails=True, model="its-model")
     second = Model(NEXT[client], TEXT, breaks=[Break(5, seen=True)])
     primary.handler, spares.handlers[NEXT[client]] = first, second
-    seen: list[Answer] = []
 
     def on_text() -> None:
         first.gate.open()
         second.gate.open()
-        seen.append(TEXT)
 
     heard = Sdk(client, proxy, on_text).ask(asked_for("continue", client, NEXT[client]))
     check_whole(heard, client, TEXT)
-    assert [len(begun_with(asked).split()) for asked in second.asked] == [5, 9]
+    begun = [len(begun_with(asked).split()) for asked in second.asked]
+    assert begun in ([5, 8], [5, 9])  # after a prefill the first piece is a space
 
 
 @policies

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import aiohttp
 import anthropic
-import httpx
 import openai
 import pytest
 
@@ -142,20 +141,24 @@ def test_curl_over_both_http_versions(proxy: Proxy, provider: Provider, base: st
 
 
 @bases
-def test_official_sdks_through_the_proxy(proxy: Proxy, provider: Provider, base: str) -> None:
-    def client() -> httpx.Client:
-        return httpx.Client(proxy=proxy.url, verify=proxy.client_context())
-
+def test_official_sdks_through_the_proxy(
+    proxy: Proxy, provider: Provider, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "SSL_CERT_FILE": str(proxy.ca)}.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
     provider.handler = answering(*WHOLE)
-    with openai.OpenAI(base_url=f"{base}/v1", api_key="sk-mine", max_retries=0, http_client=client()) as sdk:
-        answer = sdk.chat.completions.create(
+    with openai.OpenAI(base_url=f"{base}/v1", api_key="sk-mine", max_retries=0) as client:
+        answer = client.chat.completions.create(
             model="gpt-4o-mini", stream=True, messages=[{"role": "user", "content": "x"}]
         )
         assert "".join(c.choices[0].delta.content or "" for c in answer if c.choices) == TEXT
     assert provider.requests[-1].headers["authorization"] == "Bearer sk-provider-secret"
     provider.handler = answering(*anthropic_messages(STOPS))
     with (
-        anthropic.Anthropic(base_url=base, api_key="sk-ant-mine", max_retries=0, http_client=client()) as claude,
+        anthropic.Anthropic(base_url=base, api_key="sk-ant-mine", max_retries=0) as claude,
         claude.messages.stream(
             model="claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}]
         ) as stream,

@@ -23,6 +23,7 @@ _ITEM = frozenset(
         "response.output_text.annotation.added",
     )
 )
+_FAILURES = frozenset(("error", "response.failed"))
 _DONE = "response.output_item.done"
 
 
@@ -43,7 +44,9 @@ class Written:
         self._room = KEPT_LIMIT
 
     def read(self, kind: str, event: Json, data: bytes) -> None:
-        """Note one event."""
+        """Note one event. A failure's has no number here: who goes on behind it has not passed it on."""
+        if kind in _FAILURES:
+            return
         number = event.get("sequence_number")
         if number.__class__ is int:
             self.sequence = number

@@ -28,13 +28,14 @@ class Caller:
     """Who calls.
 
     owner: whose streams they see; tells the key's name, or nothing. key: the gateway key's name, None without keys.
-    credential: what may be forwarded to a provider: never a gateway key.
+    credential: what may be forwarded to a provider: never a gateway key. sha256: of the gateway key, as it was then.
     """
 
     owner: str
     key: str | None = None
     max_streams: int | None = None
     credential: str = field(default="", repr=False)
+    sha256: str = field(default="", repr=False)
 
 
 def token_of(headers: Mapping[str, str], query_token: str) -> str:
@@ -57,7 +58,27 @@ def identify(
     granted = keys.authorise(config.keys, token, now=now)
     if isinstance(granted, keys.Denied):
         raise _denied(granted)
-    return Caller(f"key:{granted.name}", granted.name, granted.max_streams)
+    sha256 = config.keys[granted.name].sha256
+    return Caller(f"key:{granted.name}", granted.name, granted.max_streams, sha256=sha256)
+
+
+def owner_without_key(headers: Mapping[str, str], query_token: str) -> str:
+    """Whose the streams are that a credential which is no gateway key has started through the proxy; "" without one. It opens
+    nothing else: no key is made of it, and the gateway forwards it to nobody."""
+    token = token_of(headers, query_token)
+    return owner_of(token) if token and not token.startswith(keys.PREFIX) else ""
+
+
+def check_chat(config: Config, caller: Caller, now: datetime) -> None:
+    """Raises Refusal (401) if this caller may start no chat now: one without a key may read on, at most, and on an open socket a
+    key can have expired meanwhile, or been replaced or taken away."""
+    if caller.key is None and not config.keys:
+        return
+    key = config.keys.get(caller.key) if caller.key is not None else None
+    if key is None or key.sha256 != caller.sha256:
+        raise _denied(keys.Denied(401, "a chat needs a key that is known here"))
+    if key.expired(now):
+        raise _denied(keys.Denied(401, "this key has expired"))
 
 
 def check_model(config: Config, caller: Caller, model: str, provider: str) -> None:

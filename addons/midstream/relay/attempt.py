@@ -105,8 +105,7 @@ class Attempt:
         start, end, bad, kept = self._at, self._at, None, b""
         for past, said in frames:
             bad = failure_in(said)
-            if bad is not None:
-                events += [event for event in said if event is not bad]
+            if bad is not None:  # what else its frame says is not passed on either
                 break
             events += said
             if said and said[0].__class__ is Malformed:

@@ -104,20 +104,22 @@ class Gateway:
             return access.identify(
                 config, peer=job.peer, authority=job.authority, headers=headers, query_token=token, now=now
             )
-        except Refusal:
+        except Refusal as refusal:
             if config.keys and path in OPEN:
                 return access.Caller("")
+            owner = access.owner_without_key(headers, token) if refusal.status == 401 else ""
+            if owner and self.streams.knows(_stream_of(path), owner):
+                return access.Caller(owner)
             raise
 
     async def _route(self, call: _Call, path: str) -> web.StreamResponse:
-        parts = path.strip("/").split("/")
         if path == "/v1/chat/stream":
             return await self._chat_stream(call)
         if path == "/v1/streams":
             _allow(call, "GET")
             return self._list(call)
-        if parts[:2] == ["v1", "streams"] and len(parts) == 3:
-            return await self._one_stream(call, parts[2])
+        if stream_id := _stream_of(path):
+            return await self._one_stream(call, stream_id)
         page = page_of(path)
         if page is not None:
             return await page(call.exchange, call.caller)
@@ -163,6 +165,7 @@ class Gateway:
 
     async def _start(self, call: _Call, body: Json) -> Stream:
         job = call.exchange.job
+        access.check_chat(self._config(), call.caller, datetime.now(UTC))
         origin = (job.peer, call.headers.get("user-agent", ""))
         stream = await self._starter.start(body, call.caller, origin, proxy=(job.proxy, job.proxy_auth))
         job.stream = job.stream or stream.id
@@ -227,6 +230,12 @@ def describe(stream: Stream) -> Json:
         "last": stream.log.last,
         "readers": stream.log.readers,
     }
+
+
+def _stream_of(path: str) -> str:
+    """The id in /v1/streams/{id}; "" for every other path."""
+    parts = path.strip("/").split("/")
+    return parts[2] if parts[:2] == ["v1", "streams"] and len(parts) == 3 else ""
 
 
 def _accepted(call: _Call, stream: Stream) -> web.Response:

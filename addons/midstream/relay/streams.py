@@ -110,6 +110,11 @@ class Streams:
             raise Refusal(410, "this stream has expired and can no longer be read")
         raise Refusal(404, "there is no such stream", code="stream_not_found")
 
+    def knows(self, stream_id: str, owner: str) -> bool:
+        """Whether this owner has or had such a stream."""
+        stream = self._streams.get(stream_id)
+        return (stream is not None and stream.owner == owner) or self._expired.get(stream_id) == owner
+
     def live(self, owner: str) -> list[Stream]:
         """The owner's running streams, oldest first."""
         return [stream for stream in self._streams.values() if stream.live and stream.owner == owner]

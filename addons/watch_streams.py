@@ -1,0 +1,83 @@
+"""Serve the live page at the gateway's `/`: the streams that flow, how they fared, and one to try.
+
+    mitmdump -s addons/relay_streams.py -s addons/watch_streams.py --mode regular --mode reverse:http://midstream.internal@8081
+
+Then http://127.0.0.1:8081/, or http://midstream.internal/ through the proxy. The gateway is relay_streams.py's: without it there is
+nothing to serve the page on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from mitmproxy import ctx, exceptions
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import mode_specs
+
+from midstream import flows
+from midstream import ledger as ledgers
+from midstream.config import ConfigError
+from midstream.config_in_force import InForce
+from midstream.relay import access, pages
+from midstream.watch.live_page import LivePage
+
+log = logging.getLogger(__name__)
+
+
+class WatchStreams:
+    """The addon: serves what people and their tools watch the streams by."""
+
+    def __init__(self) -> None:
+        self._ledger: ledgers.Ledger | None = None
+        self._in_force = InForce.of("")
+        self._serving = contextlib.ExitStack()
+        self._feeding: asyncio.Task[None] | None = None
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(*flows.DB_OPTION)
+        loader.add_option(*flows.CONFIG_OPTION)
+
+    def configure(self, updated: set[str]) -> None:
+        if "midstream_config" in updated:
+            try:
+                self._in_force = InForce.of(ctx.options.midstream_config)
+            except ConfigError as error:
+                raise exceptions.OptionsError(f"midstream_config: {error}") from error
+        if "midstream_db" in updated and self._ledger is None:
+            try:
+                self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
+            except ValueError as error:
+                raise exceptions.OptionsError(str(error)) from error
+
+    async def running(self) -> None:
+        if self._ledger is None:
+            return
+        if ctx.master.addons.get("relaystreams") is None:
+            log.warning("the live page needs the gateway: load relay_streams.py (or all.py) beside watch_streams.py")
+            return
+        page = LivePage(self._ledger, flows.db_path(ctx.options.midstream_db), lambda: self._in_force.config)
+        self._serving.enter_context(pages.serving(page.pages(), without_key=page.open()))
+        self._feeding = asyncio.create_task(page.feed.run())
+        log.info("midstream's live page: %s", _address())
+
+    async def done(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+        self._serving.close()
+        if self._ledger is not None:
+            self._ledger.shut()
+
+
+def _address() -> str:
+    """Where a browser finds it: on a listener of the gateway's own, if there is one."""
+    for mode in map(mode_specs.ProxyMode.parse, ctx.options.mode):
+        if isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == access.GATEWAY_HOST:
+            port = mode.custom_listen_port or ctx.options.listen_port or mode.default_port
+            return f"http://{mode.custom_listen_host or '127.0.0.1'}:{port}/"
+    return f"http://{access.GATEWAY_HOST}/ through the proxy"
+
+
+addons = [WatchStreams()]
