@@ -19,3 +19,7 @@ fix:
 # Compare with plain mitmdump, side by side in one run
 bench *options:
     uv run python tests/bench/bench.py {{options}}
+
+# Break every dialect, delivery and on_break policy with every fault, and print what came of it
+faults *options:
+    uv run pytest -q -s tests/end_to_end/test_fault_matrix.py {{options}}

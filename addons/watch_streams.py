@@ -2,8 +2,8 @@
 
     mitmdump -s addons/relay_streams.py -s addons/watch_streams.py --mode regular --mode reverse:http://midstream.internal@8081
 
-Then http://127.0.0.1:8081/, or http://midstream.internal/ through the proxy. The gateway is relay_streams.py's: without it there is
-nothing to serve the page on.
+Then http://127.0.0.1:8081/, or http://midstream.internal/ through the proxy. The gateway is relay_streams.py's: without it there
+is nothing to serve the page on.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace as Shape
 from typing import Any
+
+import pytest
 
 from midstream import held
 
@@ -65,3 +68,22 @@ class ByIdentity:
 
     def __getitem__(self, key: Any) -> Any:
         return self.get(key)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such option")
+def test_the_system_takes_no_more_for_a_client_than_it_can_send_soon() -> None:
+    client = Shape()
+    with socket.socket() as sock:
+        writer = Shape(transport=Shape(), get_extra_info={"socket": sock}.get)
+        held.bound(Shape(transports=ByIdentity(client, Shape(writer=writer))), client)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == held.UNSENT_LIMIT
+    held.bound(Shape(transports=ByIdentity(client, Shape(writer=writer))), client)  # closed: nothing to do, no error
+
+
+def test_a_client_without_a_socket_of_this_process_is_left_alone() -> None:
+    """As those of mitmproxy's local and WireGuard modes are."""
+    client = Shape()
+    for writer in (None, Shape(), Shape(transport=Shape(), get_extra_info={}.get)):
+        held.bound(Shape(transports=ByIdentity(client, Shape(writer=writer))), client)
+    held.bound(None, client)
+    held.bound(Shape(transports=ByIdentity(Shape(), None)), client)

@@ -42,7 +42,7 @@ def test_tokens_per_second_is_over_the_generation_without_the_wait() -> None:
     assert (row.input_tokens, row.output_tokens, row.usage_source) == (10, 50, "provider")
 
 
-def test_a_stream_with_one_content_event_has_no_rate_and_no_gaps() -> None:
+def test_a_stream_with_one_content_event_has_no_rate_and_nogaps() -> None:
     row = observe((1.0, [Text("a"), Usage(1, 1), END]))
     assert (row.tokens_per_s, row.gap_p50_ms, row.gap_max_ms) == (None, None, None)
 
@@ -87,11 +87,11 @@ def test_text_is_handed_over_once() -> None:
     assert (observation.text_size, observation.take_text()) == (0, "")
 
 
-def test_a_long_stream_keeps_a_bounded_sample_of_its_gaps() -> None:
+def test_a_long_stream_keeps_a_bounded_sample_of_itsgaps() -> None:
     observation = Observation(StreamRecord(id="s", started_at="t"), 0.0)
     for n in range(3 * GAPS):
         observation.feed([Text("a")], n * 0.01)
-    assert len(observation._gaps) == GAPS
+    assert len(observation.gaps) == GAPS
     row = observation.settle("complete", 1000.0)
     assert row.gap_p50_ms == pytest.approx(10)
     assert row.chunks == 3 * GAPS

@@ -22,6 +22,9 @@ STREAM = "midstream.stream"
 RELAYED = "midstream.relayed"
 """Key of flow.metadata: the relay measures this flow, nobody else needs to."""
 
+TRACE_LENGTH = 128
+"""Characters of a traceparent that are kept: it has 55, later versions may have more (W3C Trace Context)."""
+
 _PRODUCT = re.compile(r"[^\s/(;]+(?:/(?=[A-Za-z])[^\s/(;]+)?")
 
 _ADDRESS = re.compile(r"[\d.]+|.*:.*")
@@ -105,7 +108,12 @@ def account(flow: Any, match: Match, model: str) -> ledger.Account:
         model_requested=clean(model, NAME_LENGTH),
     )
     flow.metadata[STREAM] = record.id
-    return ledger.Account(Observation(record, time.monotonic()), prices=match.prices)
+    return ledger.Account(
+        Observation(record, time.monotonic()),
+        prices=match.prices,
+        streamed=match.facts.stream or is_handshake(flow.request),
+        trace=flow.request.headers.get("traceparent", "")[:TRACE_LENGTH],
+    )
 
 
 def prompt_of(match: Match, body: bytes | None) -> tuple[list[str], int | None]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
 
 GAPS = 4096
 """Gaps kept exactly; of a longer stream a uniform sample of as many (reservoir sampling, Vitter's algorithm R)."""
@@ -35,6 +38,17 @@ class Gaps:
             self._kept.append(gap)
         elif (slot := random.randrange(self._count)) < GAPS:  # noqa: S311 - a sample, not a secret
             self._kept[slot] = gap
+
+    @property
+    def total(self) -> float:
+        """Their sum; of a sample, what it stands for."""
+        return sum(self._kept) * self._count / len(self._kept) if self._kept else 0.0
+
+    def counts(self, bounds: Sequence[float]) -> list[int]:
+        """How many gaps lie in each bucket: up to and with each bound, ascending from above 0, and beyond the last."""
+        ordered, share = sorted(self._kept), self._count / max(len(self._kept), 1)
+        below = [round(bisect_right(ordered, bound) * share) + self.together for bound in bounds]
+        return [b - a for a, b in pairwise((0, *below, self._count + self.together))]
 
     def percentile(self, q: float) -> float:
         """Over all gaps: those of nothing come first in their order, the sample stands for the others."""

@@ -55,12 +55,15 @@ class Account:
 
     prices: of the provider asked for. prompt: gives the texts that count as input, and the tokens the provider's template
     adds (None: not known); called off the event loop, and only if a provider reported no usage. counters: by the attempt's n.
+    streamed: whether a streamed answer was asked for. trace: the request's W3C traceparent, "" without one.
     """
 
     observation: Observation
     prices: str = ""
     prompt: Callable[[], tuple[list[str], int | None]] = _no_prompt
     counters: dict[int, tokens.OutputCounter] = field(default_factory=dict)
+    streamed: bool = True
+    trace: str = ""
 
 
 class Ledger:

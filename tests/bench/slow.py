@@ -25,8 +25,8 @@ OPENING, SETTLING, BESIDE, AFTER = 4.0, 8.0, 10.0, 3.0
 """Seconds in which the slow clients come, and fill what there is to fill; in which the fast ones are heard beside them; and
 from when the slow ones have left until the memory is read a last time."""
 
-SPOOL = 1024 * 1024
-"""Bytes of each gateway stream that may go to disk: less than the answer, so that its provider must be paused."""
+SPOOL = 256 * 1024
+"""Bytes of each gateway stream that may go to disk: so little that it is full, and the provider paused, within the run."""
 
 
 async def fast_delays(contender: Contender, provider: Provider) -> list[float]:

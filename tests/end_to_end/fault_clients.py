@@ -28,6 +28,11 @@ from translated import ANTHROPIC, CHAT, GOOGLE, OLLAMAS, RESPONSES
 TIMEOUT = 30.0
 """Seconds until a client gives up: by then every cell has long been decided."""
 
+
+class Refused(Exception):
+    """An HTTP error, an error in the delivery's own form, or one that broke off."""
+
+
 RAISED: dict[str, tuple[type[Exception], ...]] = {
     **sdk_clients.RAISED,
     BEDROCK: (
@@ -37,16 +42,8 @@ RAISED: dict[str, tuple[type[Exception], ...]] = {
         botocore.eventstream.ParserError,
         urllib3.exceptions.HTTPError,  # botocore lets through what breaks off a stream
     ),
-    COHERE: (cohere.core.ApiError, httpx.TransportError),
+    COHERE: (cohere.core.ApiError, httpx.TransportError, Refused),
 }
-
-
-class Refused(Exception):
-    """An HTTP error, an error in the delivery's own form, or one that broke off."""
-
-
-class Unclean(Exception):
-    """What no whole answer looks like, and no honest error either."""
 
 
 @dataclass
@@ -58,7 +55,7 @@ class Got:
 
 
 type Asking = Callable[[Proxy, str, Got], None]
-"""Asks for a model; fills in what comes, as it comes. Raises what the client's SDK raises, Refused or Unclean."""
+"""Asks for a model; fills in what comes, as it comes. Raises what the client's SDK raises or Refused."""
 
 
 def native(dialect: str, *, stream: bool) -> Asking:
@@ -135,27 +132,54 @@ def over_cohere(*, stream: bool) -> Asking:
                 got.text = answer.message.content[0].text
                 got.whole = answer.finish_reason == ENDS[COHERE] and _counted(answer.usage.tokens.output_tokens)
                 return
-            kinds = []
-            for event in client.chat_stream(model=model, messages=messages, request_options=options):
-                kinds.append(event.type)
-                got.text += event.delta.message.content.text if event.type == "content-delta" else ""
-                got.whole = event.type == "message-end" and event.delta.finish_reason == ENDS[COHERE]
-            got.whole = got.whole and kinds.count("message-start") == 1
+            _read_cohere(client.chat_stream(model=model, messages=messages, request_options=options), got)
 
     return ask
 
 
+def _read_cohere(events: Any, got: Got) -> None:
+    """Its API tells errors in the last event, and its SDK leaves it to the user to look there:
+    https://docs.cohere.com/reference/chat-stream"""
+    starts, last = 0, None
+    for event in events:
+        last = event
+        starts += event.type == "message-start" and bool(event.id)  # a frame that is no JSON becomes one without an id
+        got.text += event.delta.message.content.text if event.type == "content-delta" else ""
+    if last is None or last.type != "message-end":
+        return
+    if last.delta.finish_reason == "ERROR":
+        raise Refused(last.delta.error)
+    got.whole = starts == 1 and last.delta.finish_reason == ENDS[COHERE]
+
+
 GATEWAY = "http://midstream.internal/v1/chat/stream"
-URLS = {CHAT: "https://api.openai.com/v1/chat/completions", ANTHROPIC: "https://api.anthropic.com/v1/messages"}
-_CREDENTIALS = {CHAT: ("authorization", f"Bearer {sdk_clients.SECRET}"), ANTHROPIC: ("x-api-key", sdk_clients.SECRET)}
+_CHATS = {"messages": [{"role": "user", "content": sdk_clients.PROMPT}]}
+_BODIES: dict[str, dict[str, Any]] = {
+    CHAT: _CHATS,
+    RESPONSES: {"input": sdk_clients.PROMPT},
+    ANTHROPIC: {**_CHATS, "max_tokens": 99},
+    GOOGLE: {"contents": [{"parts": [{"text": sdk_clients.PROMPT}]}]},
+    OLLAMAS: _CHATS,
+}
+_URLS = {
+    CHAT: "https://api.openai.com/v1/chat/completions",
+    RESPONSES: "https://api.openai.com/v1/responses",
+    ANTHROPIC: "https://api.anthropic.com/v1/messages",
+    GOOGLE: "https://generativelanguage.googleapis.com/v1beta/models/{model}:streamGenerateContent?alt=sse",
+    OLLAMAS: "https://ollama.com/api/chat",
+}
+_KEYS = {ANTHROPIC: "x-api-key", GOOGLE: "x-goog-api-key"}
+"""The headers that credentials go in; for the others, `Authorization: Bearer`."""
 
 
 def redelivered(delivery: str, dialect: str, *, gateway: bool) -> Asking:
     """delivery: sse, ndjson, text or websocket, of a provider's answer in this dialect."""
 
     def ask(proxy: Proxy, model: str, got: Got) -> None:
-        body = {"model": model, "messages": [{"role": "user", "content": sdk_clients.PROMPT}], "max_tokens": 99}
-        url, headers = (GATEWAY, {}) if gateway else (URLS[dialect], dict([_CREDENTIALS[dialect]]))
+        body = {"model": model, **(_CHATS if gateway else _BODIES[dialect])}
+        url = GATEWAY if gateway else _URLS[dialect].format(model=model)
+        named = _KEYS.get(dialect, "authorization")
+        headers = {} if gateway else {named: f"{'' if dialect in _KEYS else 'Bearer '}{sdk_clients.SECRET}"}
         if delivery != "websocket":
             headers["accept"] = _ACCEPT[delivery]
 

@@ -65,7 +65,7 @@ class Everyone:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         body, dialect = fields(await request.read()), dialect_of(request.path)
         streams = bool(body.get("stream")) or "stream" in request.path.rpartition("/")[2]
-        malformed = "-malformed-" in str(body.get("model")) + request.path
+        malformed = ".malformed." in str(body.get("model")) + request.path
         streams = streams if dialect != OLLAMAS else body.get("stream", True) is not False
         if dialect == BEDROCK:
             if not streams:

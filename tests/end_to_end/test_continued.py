@@ -255,9 +255,9 @@ def test_a_whole_answer_that_breaks_is_asked_for_again(
 def test_the_usage_is_the_sum_of_what_was_billed(proxy: Proxy, primary: Provider, spares: Mounted, client: str) -> None:
     first = Model(client, TEXT, breaks=[Break(14, seen=True)], fails=True)
     primary.handler, spares.handlers[NEXT[client]] = first, Model(NEXT[client], TEXT)
-    told = Sdk(client, proxy, first.gate.open).ask(asked_for("continue", client, NEXT[client])).told
-    where = f"model_requested = '{asked_for('continue', client, NEXT[client])}' and outcome = 'complete'"
-    row = proxy.rows(1, f"{where} and dialect = '{client}'")[-1]
+    model = asked_for("continue", client, NEXT[client]) + "-b"
+    told = Sdk(client, proxy, first.gate.open).ask(model).told
+    (row,) = proxy.rows(1, f"model_requested = '{model}' and dialect = '{client}' and outcome = 'complete'")
     tried = proxy._query(f"select * from attempts where stream_id = '{row['id']}' order by n")
     assert tried[-1]["output_tokens"] == 5
     assert told.usage[1] == row["output_tokens"] == sum(one["output_tokens"] or 0 for one in tried) > 5

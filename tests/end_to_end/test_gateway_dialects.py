@@ -347,5 +347,7 @@ def test_a_redelivered_request_says_all_that_its_client_said(
             assert await response.text() == TEXT
 
     run(ask)
-    streams = {"stream": True} if case.dialect.name == "openai_responses" else {}  # the others say it elsewhere, or need not
+    streams = (
+        {"stream": True} if case.dialect.name == "openai_responses" else {}
+    )  # Gemini's path says it, Ollama always does
     assert steps.bodies == [case.body | streams]

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import anthropic
@@ -52,13 +53,14 @@ def has_ipv6() -> bool:
 def test_an_ipv6_listener(authority: Authority, provider: Provider, confdir: Path, tmp_path: Path) -> None:
     """Without keys: ::1 is this machine, too, as its clients' address and in the Host header."""
     provider.handler = answering(*WHOLE)
+    ipv6 = chats.gateway_proxy(tmp_path, authority, provider, confdir, "", at="::1")
 
     async def ask(session: aiohttp.ClientSession) -> None:
-        url = chats.url_of(proxy)
+        url = chats.url_of(ipv6)
         assert url.startswith("http://[::1]:")
         for deliver in (chats.over_sse, chats.over_lines, chats.over_websocket):
             assert (await deliver(session, url, ASK)).text == TEXT
-        secure, context = url.replace("http:", "https:"), proxy.client_context()
+        secure, context = url.replace("http:", "https:"), ipv6.client_context()
         async with session.post(f"{secure}/v1/chat/stream", json=ASK, ssl=context) as response:
             assert (await Events(response).rest())[-1].data == "[DONE]"
         async with session.get(f"{url}/v1/streams", headers={"origin": "http://[::1]:3000"}) as response:
@@ -66,10 +68,9 @@ def test_an_ipv6_listener(authority: Authority, provider: Provider, confdir: Pat
         async with session.get(f"{url}/v1/streams", headers={"host": "[2001:db8::1]"}) as response:
             assert response.status == 403
 
-    proxy = chats.gateway_proxy(tmp_path, authority, provider, confdir, "", at="::1")
-    with running(proxy):
+    with running(ipv6):
         run(ask)
-        assert {row["client"] for row in proxy.rows(4)} == {"::1"}
+        assert {row["client"] for row in ipv6.rows(4)} == {"::1"}
 
 
 def documented_options() -> list[str]:
@@ -93,7 +94,8 @@ def test_tls_with_a_certificate_of_ones_own(
     trusting = ssl.create_default_context(cafile=str(authority.file))  # and nothing of mitmproxy's own authority
 
     async def ask(session: aiohttp.ClientSession) -> None:
-        base, named = f"https://127.0.0.1:{port}", {"ssl": trusting, "server_hostname": "proxy.example.com"}
+        base = f"https://127.0.0.1:{port}"
+        named: dict[str, Any] = {"ssl": trusting, "server_hostname": "proxy.example.com"}
         headers = {"host": "proxy.example.com", "authorization": f"Bearer {TOKEN}"}
         async with session.post(f"{base}/v1/chat/stream", json=ASK, headers=headers, **named) as response:
             assert len(await Events(response).rest()) == len(WHOLE)
@@ -103,7 +105,10 @@ def test_tls_with_a_certificate_of_ones_own(
         own = headers | {"origin": "https://proxy.example.com"}  # the gateway's own origin may call it
         async with session.get(f"{base}/v1/streams", headers=own, **named) as response:
             assert response.status == 200
-        other = {"ssl": trusting, "server_hostname": "other.example.com"}  # which mitmproxy's own authority signs
+        other: dict[str, Any] = {
+            "ssl": trusting,
+            "server_hostname": "other.example.com",
+        }  # which mitmproxy's own authority signs
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await session.get(f"{base}/healthz", **other)
 
@@ -202,3 +207,38 @@ def test_its_name_needs_no_dns_and_leaves_no_trace_at_a_provider(proxy: Proxy, p
     with pytest.raises(OSError, match=r"."):
         socket.create_connection(("midstream.internal", 80), timeout=DEADLINE)
     assert len(provider.requests) == before
+
+
+def test_a_token_in_a_query_is_in_no_flow_and_no_log(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path
+) -> None:
+    provider.handler = answering(*WHOLE)
+    saved = tmp_path / "flows"
+    talkative = tmp_path / "talkative.py"
+    talkative.write_text("from mitmproxy import ctx\n\ndef running():\n    ctx.options.flow_detail = 4\n")
+    verbose = ("--save-stream-file", str(saved), "-s", str(talkative), "--set", "termlog_verbosity=debug")
+    proxy = chats.gateway_proxy(tmp_path, authority, provider, confdir, KEYS, *verbose)
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        query = {"model": "gpt-4o-mini", "prompt": "a prompt to find", "access_token": TOKEN}
+        ways: list[tuple[str, Any]] = [(chats.url_of(proxy), {}), (BASES[0], {"proxy": proxy.url})]
+        for base, through in ways:
+            async with session.get(f"{base}/v1/chat/stream", params=query, **through) as response:
+                assert response.status == 200
+                await response.read()
+            async with session.ws_connect(f"{base}/v1/chat/stream?access_token={TOKEN}", **through) as socket_:
+                await socket_.send_json(ASK)
+                await chats.chat_on(socket_)
+        wrong = {"model": "gpt-4o-mini", "prompt": "x", "access_token": TOKEN + "x"}
+        async with session.get(f"{chats.url_of(proxy)}/v1/chat/stream", params=wrong) as response:
+            assert response.status == 401
+            assert TOKEN not in await response.text()
+
+    with running(proxy):
+        run(ask)
+        proxy.rows(4)
+    log, flows = "".join(proxy.log), saved.read_bytes()
+    assert "/v1/chat/stream" in log
+    assert b"/v1/chat/stream" in flows
+    assert TOKEN not in log
+    assert TOKEN.encode() not in flows

@@ -77,7 +77,7 @@ def toml(port: int) -> str:
     tables = [configured(dialect, port) for dialect in DIALECTS]
     for provider in dict.fromkeys(PROVIDERS.values()):
         tables += [
-            f'[[routes]]\nprovider = "{provider}"\nmodel = "{asked_for(target)}"\n'
+            f'[[routes]]\nprovider = "{provider}"\nmodel = "{asked_for(target)}*"\n'
             f'targets = ["{provider}", "spare-{target}/{MODELS[target]}"]\nattempts = 1\n'
             for target in DIALECTS
         ]
@@ -248,11 +248,12 @@ def test_a_fallback_that_breaks_is_no_whole_answer(
     model = Model(target, ANSWERS["text"], name="spare", model=MODELS[target], breaks=breaks)
     spares.handlers[target] = model
     sdk = Sdk(client, proxy, model.gate.open)
+    asked = f"{asked_for(target)}-{how}"
     with pytest.raises(sdk_clients.RAISED[client] + (sdk_clients.TORN if client == target else ())):
-        sdk.ask(asked_for(target))
+        sdk.ask(asked)
     assert sdk.seen
-    where = f"model_requested = '{asked_for(target)}' and dialect = '{client}' and outcome in ('truncated', 'failed')"
-    row = proxy.rows(1, where)[-1]
+    where = f"model_requested = '{asked}' and dialect = '{client}' and outcome in ('truncated', 'failed')"
+    (row,) = proxy.rows(1, where)
     tried = proxy._query(f"select * from attempts where stream_id = '{row['id']}' order by n")
     assert len(tried) == 2
     assert "complete" not in [one["ended"] for one in tried]
@@ -274,9 +275,11 @@ def test_a_fallback_that_breaks_unseen_is_an_http_error(
 @clients
 def test_the_row_tells_who_answered(proxy: Proxy, primary: Provider, spares: Mounted, client: str) -> None:
     target = GOOGLE if client != GOOGLE else CHAT
-    rerouted(proxy, primary, spares, client, target, ANSWERS["text"])
-    where = f"model_requested = '{asked_for(target)}' and dialect = '{client}' and outcome = 'complete'"
-    row = proxy.rows(1, where)[-1]
+    primary.handler = down(client)
+    spares.handlers[target] = Model(target, ANSWERS["text"], model=MODELS[target])
+    asked = f"{asked_for(target)}-row"
+    Sdk(client, proxy).ask(asked)
+    (row,) = proxy.rows(1, f"model_requested = '{asked}' and dialect = '{client}' and outcome = 'complete'")
     assert (row["model_served"], row["rerouted"], row["attempts"]) == (MODELS[target], 1, 2)
     assert (row["output_tokens"], row["usage_source"]) == (33, "provider")
     tried = proxy._query(f"select * from attempts where stream_id = '{row['id']}' order by n")

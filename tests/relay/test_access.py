@@ -110,3 +110,32 @@ def test_tokens_where_the_sdks_put_them() -> None:
     assert access.token_of({"authorization": "Basic a", "x-api-key": "b"}, "q") == "b"
     assert access.token_of({"x-goog-api-key": "c"}, "q") == "c"
     assert access.token_of({}, "q") == "q"
+
+
+def test_a_credential_that_is_no_key_owns_its_streams_and_nothing_else() -> None:
+    owner = access.owner_without_key({"authorization": "Bearer sk-own"}, "")
+    assert owner == access.owner_of("sk-own") == access.owner_without_key({}, "sk-own")
+    assert owner == access.owner_without_key({"x-api-key": "sk-own"}, "")
+    assert access.owner_without_key({}, "") == ""  # nobody's streams are not everybody's
+    assert access.owner_without_key({"authorization": f"Bearer {TOKEN}"}, "") == ""
+
+
+def test_a_chat_needs_a_key_that_still_holds() -> None:
+    caller = identify(KEYED, token=TOKEN)
+    access.check_chat(KEYED, caller, NOW)
+    access.check_chat(Config(), identify(), NOW)
+    ended = [
+        (KEYED, access.Caller(access.owner_of("sk-own"))),
+        (Config(), caller),  # the last key was taken away: what is left is for this machine alone
+        (keyed(name="other"), caller),
+        (keyed(token="mst_replaced"), caller),
+        (keyed(expires=datetime(2026, 5, 31, tzinfo=UTC)), caller),
+    ]
+    for config, who in ended:
+        with pytest.raises(Refusal) as refused:
+            access.check_chat(config, who, NOW)
+        assert refused.value.status == 401
+
+
+def keyed(name: str = "app", token: str = TOKEN, **more: object) -> Config:
+    return Config.model_validate({"keys": {name: {"sha256": hashlib.sha256(token.encode()).hexdigest()} | more}})

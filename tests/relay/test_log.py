@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from midstream.relay.log import Expired, Reader, StreamLog
 from midstream.relay.spool import BLOCK, SEGMENTS
+from midstream.relay.turns import QUANTUM
 
 
 def run[T](work: Coroutine[None, None, T]) -> T:
@@ -183,3 +184,56 @@ def test_discard_ends_readers() -> None:
         return await reading
 
     assert run(work()) == []
+
+
+def test_a_reader_that_is_cancelled_before_its_turn_has_taken_nothing() -> None:
+    frames = [bytes([n]) * 1000 for n in range(64)]
+
+    async def work() -> list[bytes]:
+        log = StreamLog(window=1 << 20)
+        for frame in frames:
+            await log.append(frame)
+        log.close()
+        others = [asyncio.create_task(rest(log.reader())) for _ in range(5)]
+        await asyncio.sleep(0)
+        with log.reader() as reader:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await reader.take()
+            assert reader.position == 0
+            await asyncio.gather(*others)
+            return await rest(reader)
+
+    assert run(work()) == frames
+
+
+def test_what_is_read_of_the_spool_at_once_is_taken_a_quantum_at_a_time() -> None:
+    frames = [bytes([n % 256]) * 1000 for n in range(200)]
+
+    async def work() -> list[list[bytes]]:
+        log = StreamLog(window=4000, spool=1 << 20)
+        for frame in frames:
+            await log.append(frame)
+        log.close()
+        with log.reader() as reader:
+            takes = list[list[bytes]]()
+            while entries := await reader.take():
+                takes.append([entry.data for entry in entries])
+            return takes
+
+    takes = run(work())
+    assert [frame for taken in takes for frame in taken] == frames
+    assert max(sum(map(len, taken)) for taken in takes) <= QUANTUM + 1000
+
+
+def test_a_reader_of_what_was_discarded_is_told_so() -> None:
+    async def work() -> None:
+        log = StreamLog()
+        await log.append(b"one")
+        await log.append(b"two")
+        reader = log.reader()
+        log.discard()
+        with pytest.raises(Expired):
+            await reader.take()
+
+    run(work())

@@ -49,6 +49,7 @@ class AnswerDecoder:
         self._status = status
         self._content_type = content_type.partition(";")[0].strip().lower()
         self._content = ContentDecoder(content_encoding)
+        self._encoded = content_encoding.strip().lower() not in ("", "identity")
         self._start = b""
         self._chosen: tuple[FrameDecoder, Decoder] | None = None
         self._size = self._boundary = 0
@@ -62,6 +63,15 @@ class AnswerDecoder:
     def decoder(self) -> Decoder | None:
         """The dialect's own decoder, for `Dialect.resume`; None until a byte has told the framing."""
         return self._chosen[1] if self._chosen else None
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether something can be written behind the bytes so far; False where nobody can tell. By `feed_frames` none but whole
+        frames are passed on. Of SSE only who sees the bytes knows: lines may end in three ways."""
+        framing = self._chosen[0] if self._chosen and not self._encoded else None
+        if isinstance(framing, NdjsonDecoder | EventStreamDecoder):
+            return self._size > 0 or not framing.within_frame
+        return self._size > 0 and framing is not None
 
     def feed(self, data: bytes) -> list[Event]:
         """Return what these bytes, as they were on the wire, complete."""

@@ -35,7 +35,7 @@ class Caller:
     key: str | None = None
     max_streams: int | None = None
     credential: str = field(default="", repr=False)
-    sha256: str = field(default="", repr=False)
+    sha256: str = field(default="", repr=False, compare=False)
 
 
 def token_of(headers: Mapping[str, str], query_token: str) -> str:

@@ -66,11 +66,14 @@ class NativeSink:
         self._framing: Framing | None = None
         self._collected: list[Event] = []
         self._between_frames = True
+        self._encoded = False
 
     async def begin(self, prepared: Prepared, head: Head, decoder: AnswerDecoder) -> None:
         self._model = prepared.model or self._model
         if prepared.own:
             self._decoder = decoder
+            named = {k.lower(): v for k, v in head.headers}
+            self._encoded = named.get(b"content-encoding", b"") not in (b"", b"identity")
             await self._out.begin(self._rerouted(prepared, head), keepalive_of(self._ask, head))
             return
         self._served, self._dropped = prepared.target, prepared.dropped
@@ -88,7 +91,7 @@ class NativeSink:
         if self._decoder is None and self._encoder is None:
             self._collected += events  # a whole answer, asked for as a stream
             return
-        if self._encoder is None and not self._between_frames:
+        if self._encoder is None and not self._can_end():
             return  # only where the answer is whole but for its terminal event, and broke off in the midst of that
         encoder = self._encoder or self._resume(said)
         assert self._framing is not None  # noqa: S101 - made with the encoder
@@ -143,7 +146,9 @@ class NativeSink:
     def _can_end(self) -> bool:
         """Whether an error can be written behind the provider's own bytes: not into the midst of a frame, nor a whole answer."""
         decoder = self._decoder
-        return self._between_frames and decoder is not None and decoder.framing not in (None, "whole")
+        if decoder is None or decoder.framing in (None, "whole") or self._encoded:
+            return False
+        return decoder.between_frames or (decoder.framing == "sse" and self._between_frames)
 
     def _failure(self, failure: Failure, said: Said) -> bytes:
         if self._framing is None and self._decoder is not None:

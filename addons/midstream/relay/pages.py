@@ -16,8 +16,8 @@ PAGES: dict[str, Page] = {}
 """By path; one that ends in `/` stands for all below it, and the longest wins. Process-wide: addons are modules of their own."""
 
 OPEN: set[str] = set()
-"""Paths of PAGES that tell nothing of anybody: where the gateway has keys, they are served also without one, so that a page can ask
-for it."""
+"""Paths of PAGES that tell nothing of anybody: where the gateway has keys, they are served also without one, so that a page
+can ask for it."""
 
 
 def page_of(path: str) -> Page | None:

@@ -93,6 +93,7 @@ class ProviderPaths:
         account = _account(exchange, caller, dialect, first.provider, first.prices, facts.model)
         match = registry.Match(dialect, first.provider, first.prices, facts)
         account.prompt = lambda: flows.prompt_of(match, body)
+        account.streamed, account.trace = facts.stream, request.headers.get("traceparent", "")[: flows.TRACE_LENGTH]
         return Job(ask=ask, account=account, held=exchange.job.held)
 
 

@@ -1,7 +1,7 @@
 """Whose turn it is: many streams share one event loop, and a token that is due must not wait behind the backlog of others.
 
-Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): of those that wait, whoever has had least is next, and nobody
-saves up turns by being idle. So a stream at its model's pace goes before all that are being filled as fast as they can be.
+Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): of those that wait, whoever has had least is next, and being idle
+saves up next to nothing. So a stream at its model's pace goes before all that are being filled as fast as they can be.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ QUANTUM = 16 * 1024
 
 SMALL = 2 * 1024
 """Bytes that need no turn: several chunks, more than a model says at once."""
+
+CREDIT = QUANTUM
+"""Bytes that a stream which was idle may catch up. With none it would queue behind all that began when it did; and one that
+has just had its turn, and is about to ask for more, would count as idle."""
 
 
 class Share:
@@ -50,7 +54,7 @@ class Turns:
         """Return once these bytes, or what costs as much, may be worked upon."""
         if size <= SMALL:
             return
-        start = max(self._clock, share.until)
+        start = max(self._clock - CREDIT, share.until)
         share.until = start + size
         loop = asyncio.get_running_loop()
         if not self._turning:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from midstream.ledger import Account, Ledger
 from midstream.relay.refusal import Refusal
@@ -78,7 +78,7 @@ class Feed:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def follow(self, run: str, n: int) -> AsyncIterator[list[Message]]:
+    async def follow(self, run: str, n: int) -> AsyncGenerator[list[Message]]:
         """What to tell a page that has seen change `n` of this run; everything, if that is another's. Raises Refusal (429)."""
         if self._readers >= READERS:
             raise Refusal(429, "too many pages watch at once")

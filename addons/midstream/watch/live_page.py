@@ -98,7 +98,7 @@ class LivePage:
                 await exchange.send(out.write(b"".join(self._event(message) for message in messages)))
                 messages = await anext(follow, None)
         finally:
-            await follow.aclose()  # type: ignore[attr-defined]
+            await follow.aclose()
         await out.write_eof()
         return out
 

@@ -48,6 +48,11 @@ class EventStreamDecoder:
         self._skip = 0  # bytes of a message over the limit still to come
         self._lost = False
 
+    @property
+    def within_frame(self) -> bool:
+        """Whether the bytes so far end in the midst of a frame."""
+        return bool(self._pending) or self._skip > 0
+
     def feed(self, data: bytes) -> list[Frame | Damage]:
         """Return the frames that these bytes complete."""
         if self._lost:

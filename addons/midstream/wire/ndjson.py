@@ -20,6 +20,11 @@ class NdjsonDecoder:
         self._offset = 0  # of the first byte not yet returned, in the body
         self._skipping = False
 
+    @property
+    def within_frame(self) -> bool:
+        """Whether the bytes so far end in the midst of a frame."""
+        return bool(self._pending) or self._skipping
+
     def feed(self, data: bytes) -> list[Frame | Damage]:
         """Return the frames that these bytes complete."""
         if self._pending or self._skipping:

@@ -1,0 +1,227 @@
+// The list of streams: fed by the gateway's events, drawn a frame at a time, only what changed.
+import { $, colour, el, put, spark } from './dom.js';
+import * as format from './format.js';
+
+const SAMPLES = 60;
+const ENDED = 40;
+const RATE = 3; // seconds that a rate is the mean of
+const SPARKS = 40; // sparklines drawn in one frame
+
+const rows = new Map();
+const ended = [];
+const dirty = new Set();
+const sparks = new Set();
+const total = [];
+let flying = 0;
+let skew = 0; // our clock, less the gateway's
+let sampled = 0;
+let drawing = false;
+let words = [];
+export const now = () => Date.now() - skew;
+export const onBreakers = new Set();
+
+class Row {
+  constructor(facts) {
+    this.facts = {};
+    this.samples = facts.samples ? [...facts.samples] : [];
+    this.last = facts.tokens || 0;
+    this.node = $('#row-template').content.firstElementChild.cloneNode(true);
+    const cell = (name) => $(`.c-${name}`, this.node);
+    this.dot = $('.dot', this.node);
+    this.link = $('a', this.node);
+    this.app = $('.c-model small', this.node);
+    this.provider = $('.c-provider b', this.node);
+    this.delivery = $('.c-provider small', this.node);
+    this.canvas = $('canvas', this.node);
+    this.cells = Object.fromEntries(['ttft', 'tokens', 'rate', 'gap', 'paused', 'notes', 'time'].map((n) => [n, cell(n)]));
+    this.take(facts);
+  }
+
+  take(facts) {
+    Object.assign(this.facts, facts);
+    this.words = [this.facts.model, this.facts.asked, this.facts.app, this.facts.provider, this.facts.delivery, this.facts.key]
+      .join(' ').toLowerCase();
+    this.changed = true;
+    dirty.add(this);
+  }
+
+  get over() { return this.facts.duration_ms !== undefined; }
+
+  get rate() {
+    if (this.over) return this.facts.rate;
+    const some = this.samples.slice(-RATE);
+    return some.length ? some.reduce((a, b) => a + b, 0) / some.length : null;
+  }
+
+  draw() {
+    const { facts, cells } = this;
+    if (this.changed) {
+      this.changed = false;
+      this.node.dataset.state = facts.state || '';
+      this.node.hidden = !fits(this);
+      this.link.href = `#stream=${encodeURIComponent(facts.id)}`;
+      put(this.link, facts.model || facts.asked || 'no model named');
+      put(this.app, [facts.app, facts.key].filter(Boolean).join(' · ') || 'unnamed app');
+      put(this.provider, facts.provider || '–');
+      put(this.delivery, facts.delivery || '');
+      this.dot.title = format.OUTCOMES[facts.state] || '';
+      put(cells.ttft, format.ms(facts.ttft_ms));
+      put(cells.tokens, format.count(facts.tokens));
+      put(cells.gap, format.ms(facts.gap_max_ms));
+      put(cells.paused, facts.paused_ms ? format.ms(facts.paused_ms) : '–');
+      this.note();
+      if (this.over) put(cells.time, format.seconds(facts.duration_ms));
+    }
+    put(cells.rate, facts.ttft_ms === null && !this.over ? '–' : format.rate(this.rate));
+    if (!this.over) put(cells.time, format.seconds(Math.max(now() - facts.started, 0)));
+  }
+
+  note() {
+    const { facts } = this;
+    const said = [];
+    if (facts.state && !['streaming', 'complete'].includes(facts.state)) {
+      const why = facts.error_type && facts.error_type !== facts.state ? ` · ${facts.error_type}` : '';
+      said.push([facts.state, format.OUTCOMES[facts.state] + why]);
+    }
+    if (facts.breaks) said.push(['healed', format.plural(facts.breaks, 'break')]);
+    if (facts.attempts > 1) said.push(['attempts', `${facts.attempts} attempts`]);
+    if (facts.rerouted) said.push(['rerouted', facts.rerouted > 1 ? `rerouted ${facts.rerouted} times` : 'rerouted']);
+    if (facts.resumes) said.push(['resumed', facts.resumes > 1 ? `resumed ${facts.resumes} times` : 'resumed']);
+    const told = JSON.stringify(said);
+    if (told === this.told) return;
+    this.told = told;
+    this.cells.notes.replaceChildren(...said.map(([kind, text]) => el('span', { class: 'chip', 'data-kind': kind, title: text }, text)));
+  }
+
+  sample() {
+    const tokens = this.facts.tokens || 0;
+    const came = Math.max(tokens - this.last, 0);
+    this.last = tokens;
+    this.samples.push(came);
+    if (this.samples.length > SAMPLES) this.samples.shift();
+    dirty.add(this);
+    sparks.add(this);
+    return came;
+  }
+}
+
+const fits = (row) => words.every((word) => row.words.includes(word));
+
+export function filter(text) {
+  words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of [...rows.values(), ...ended]) row.node.hidden = !fits(row);
+  empty();
+}
+
+/** Everything, or what changed. */
+export function take(said, whole) {
+  skew = Date.now() - said.now;
+  if (whole) {
+    for (const row of rows.values()) row.node.remove();
+    rows.clear();
+    for (const row of ended.splice(0)) row.node.remove();
+  }
+  for (const facts of said.new || []) begin(facts);
+  for (const [id, facts] of Object.entries(said.set || {})) rows.get(id)?.take(facts);
+  for (const id of said.gone || []) leave(id);
+  for (const facts of said.ended || []) end(facts);
+  if (said.targets) for (const tell of onBreakers) tell(said.targets);
+  if (said.flying !== undefined) flying = said.flying;
+  empty();
+  draw();
+}
+
+function begin(facts) {
+  leave(facts.id);
+  const row = new Row(facts);
+  rows.set(facts.id, row);
+  $('#live-rows').prepend(row.node);
+}
+
+function leave(id) {
+  const row = rows.get(id);
+  if (!row) return;
+  rows.delete(id);
+  forget(row);
+}
+
+function forget(row) {
+  dirty.delete(row);
+  sparks.delete(row);
+  row.node.remove();
+}
+
+function end(facts) {
+  const row = new Row(facts);
+  ended.unshift(row);
+  $('#ended-rows').prepend(row.node);
+  while (ended.length > ENDED) forget(ended.pop());
+}
+
+function empty() {
+  put($('#flying'), flying);
+  put($('#tile-flying'), flying);
+  $('#live-empty').hidden = rows.size > 0;
+  $('#ended-title').hidden = !ended.length;
+  const more = flying - rows.size;
+  $('#live-more').hidden = more <= 0 || !rows.size;
+  put($('#live-more'), `and ${more} more`);
+}
+
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    for (const row of dirty) row.draw();
+    dirty.clear();
+    let left = SPARKS;
+    for (const row of sparks) {
+      if (left-- <= 0) break;
+      sparks.delete(row);
+      if (row.node.checkVisibility?.({ contentVisibilityAuto: true }) ?? true) spark(row.canvas, row.samples, { length: SAMPLES });
+    }
+    if (sparks.size) draw();
+  });
+}
+
+function second() {
+  let came = 0;
+  let waiting = 0;
+  for (const row of rows.values()) {
+    came += row.sample();
+    waiting += row.facts.state === 'waiting';
+  }
+  sampled = came;
+  total.push(came);
+  if (total.length > SAMPLES) total.shift();
+  if (!document.hidden) {
+    const some = total.slice(-RATE);
+    put($('#tile-rate'), format.rate(some.reduce((a, b) => a + b, 0) / some.length));
+    put($('#tile-flying-more'), waiting ? `${waiting} without a token yet` : '\u00a0');
+    spark($('#tile-spark'), total, { length: SAMPLES });
+    draw();
+  }
+}
+
+/** Draw all again: the theme is another. */
+export function redraw() {
+  for (const row of rows.values()) sparks.add(row);
+  spark($('#tile-spark'), total, { length: SAMPLES });
+  draw();
+}
+
+/** Move the focus to the next or previous stream of the list. */
+export function step(by) {
+  const links = [...document.querySelectorAll('.stream:not([hidden]) a')];
+  const at = links.indexOf(document.activeElement);
+  const next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : Math.min(Math.max(at + by, 0), links.length - 1)];
+  next?.focus();
+}
+
+export const facts = (id) => rows.get(id)?.facts;
+
+export function start() {
+  setInterval(second, 1000);
+  $('#filter').addEventListener('input', ({ target }) => filter(target.value));
+}
