@@ -186,10 +186,9 @@ class RelayStreams:
         if relay is None:
             return
         held.bound(_handler(flow.client_conn), flow.client_conn)
-        via = flow.server_conn.via
-        self._originals[flow.id] = _Original(
-            job, request.scheme, request.host, request.port, request.path, request.headers, request.raw_content, via
-        )
+        shown = asked.split_secrets(request.path)[0]  # Gemini's key may be in it, and flows are saved and logged
+        real = (request.scheme, request.host, request.port, shown, request.headers, request.raw_content)
+        self._originals[flow.id] = _Original(job, *real, flow.server_conn.via)
         flow.metadata[flows.RELAYED] = True
         headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":

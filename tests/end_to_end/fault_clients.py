@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,11 +100,12 @@ def bedrock(*, stream: bool) -> Asking:
             got.text = answer["output"]["message"]["content"][0]["text"]
             got.whole = answer["stopReason"] == ENDS[BEDROCK] and _counted(*answer["usage"].values())
             return
-        kinds = []
-        for event in client.converse_stream(modelId=model, messages=messages)["stream"]:
-            ((kind, said),) = event.items()
-            kinds.append(kind)
-            got.text += said["delta"]["text"] if kind == "contentBlockDelta" else ""
+        kinds, events = [], client.converse_stream(modelId=model, messages=messages)["stream"]
+        with contextlib.closing(events):  # else urllib3 stumbles over a broken connection when it is collected
+            for event in events:
+                ((kind, said),) = event.items()
+                kinds.append(kind)
+                got.text += said["delta"]["text"] if kind == "contentBlockDelta" else ""
         got.whole = kinds[-2:] == ["messageStop", "metadata"] and kinds.count("messageStart") == 1
 
     return ask

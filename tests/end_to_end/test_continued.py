@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from end_to_end import sdk_clients
@@ -273,3 +275,35 @@ def test_behind_an_encoded_body_a_break_is_one(proxy: Proxy, primary: Provider, 
         Sdk(client, proxy, first.gate.open).ask(asked_for("continue", client))
     assert first.headers[0]["accept-encoding"] == "identity"
     assert len(first.asked) == 1
+
+
+def gemini_array(proxy: Proxy, policy: str, on_text: Callable[[], None]) -> bytes:
+    """The body of an answer that was asked for without `alt=sse`."""
+    url = f"https://generativelanguage.googleapis.com/v1beta/models/{asked_for(policy, GOOGLE)}:streamGenerateContent"
+    body, said = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}, b""
+    with (
+        httpx.Client(proxy=proxy.url, verify=proxy.client_context(), timeout=30) as client,
+        client.stream("POST", url, json=body, headers={"x-goog-api-key": "k"}) as response,
+    ):
+        assert response.status_code == 200
+        for piece in response.iter_bytes():
+            said += piece
+            on_text()
+    return said
+
+
+@pytest.mark.parametrize("breaks", [[], [Break(1)], [Break(14, seen=True)]], ids=["whole", "head", "text"])
+@policies
+def test_a_json_array_is_one_whatever_breaks(
+    proxy: Proxy, primary: Provider, on_break: str, breaks: list[Break | None]
+) -> None:
+    first = Model(GOOGLE, ALL, breaks=list(breaks))
+    primary.handler = first
+    if breaks and breaks[0] and breaks[0].seen and on_break == "error":
+        with pytest.raises(httpx.TransportError):
+            gemini_array(proxy, on_break, first.gate.open)
+        return
+    said = json.loads(gemini_array(proxy, on_break, first.gate.open))
+    parts = [part for chunk in said for one in chunk["candidates"] for part in one["content"].get("parts", ())]
+    assert "".join(part.get("text", "") for part in parts if not part.get("thought")) == ALL.text
+    assert [part["functionCall"]["args"] for part in parts if "functionCall" in part] == [{"city": "Bern"}]

@@ -77,6 +77,35 @@ def test_a_ticket_from_a_client_opens_nothing(relay: Proxy, provider: Provider, 
     assert provider.requests[-1].headers["x-midstream-ticket"] == "mine"
 
 
+def test_a_key_in_the_query_reaches_the_provider_and_no_flow_and_no_log(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path
+) -> None:
+    piece = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}
+    provider.handler = chunks(b"data: " + json.dumps(piece).encode() + b"\n\n")
+    path = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse&key=AIzaNobodyShallSeeThis"
+    host, saved = "generativelanguage.googleapis.com", tmp_path / "flows"
+    talkative = tmp_path / "talkative.py"
+    talkative.write_text("from mitmproxy import ctx\n\ndef running():\n    ctx.options.flow_detail = 4\n")
+    more = ("--save-stream-file", str(saved), "-s", str(talkative))
+    with running(start(tmp_path, confdir, authority, provider, *more)) as proxy:
+        context = proxy.client_context()
+
+        async def fetch() -> bytes:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(f"https://{host}{path}", json={"contents": []}, ssl=context, proxy=proxy.url) as response,
+            ):
+                return await response.read()
+
+        assert b"Hi" in asyncio.run(fetch())
+        proxy.rows(1)
+    assert provider.requests[-1].path_qs == path
+    assert b"NobodyShallSeeThis" not in saved.read_bytes() + "".join(proxy.log).encode() + proxy.db.read_bytes()
+    with saved.open("rb") as file:
+        (flow,) = flow_io.FlowReader(file).stream()
+    assert flow.request.path == path.partition("&key")[0]
+
+
 def test_saved_flows_show_the_provider_never_the_loopback(
     authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
 ) -> None:

@@ -140,8 +140,8 @@ class Board:
         """What is known here of a stream that runs, or ran a moment ago."""
         account, track = live.get(id_), self._tracks.get(id_)
         if account is not None:
-            moments = list(track.moments) if track is not None else []
-            return {**tracks.details(account.observation, moments), "live": True}
+            moments, seen = (list(track.moments), track.facts) if track is not None else ([], {})
+            return {**tracks.details(account.observation, moments), "live": True, "seen": seen}
         return self._detailed.get(id_)
 
     def whole(self, wall: float) -> bytes:

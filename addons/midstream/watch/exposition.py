@@ -1,6 +1,6 @@
 """Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/
 
-Written here because prometheus-client takes 270 ms for what this writes in 10 (200 label sets of each instrument).
+Written here because prometheus-client takes 270 ms for what this writes in 6 (200 label sets of each instrument).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _histogram(instrument: Instrument, labels: Labels, point: Point) -> str:
 
 @lru_cache(maxsize=KEPT)
 def _template(instrument: Instrument, labels: Labels) -> str:
-    """All of a histogram's lines but for their numbers: to write only those takes a tenth."""
+    """All of a histogram's lines but for their numbers: to write only those takes a fifth."""
     name, shown = instrument.prometheus, _labels(labels).replace("%", "%%")
     before = f"{name}_bucket{{{shown}{',' if shown else ''}"
     buckets = [f'{before}le="{bound}"}} %d\n' for bound in (*instrument.buckets, "+Inf")]

@@ -138,9 +138,7 @@ RESUMES = Instrument(
 PAUSED = Instrument(
     "midstream.paused", "counter", "s", "Time that a provider was held back for a slow client.", (PROVIDER, ASKED)
 )
-MALFORMED = Instrument(
-    "midstream.malformed", "counter", "{frame}", "Frames that could not be read.", (PROVIDER, ASKED)
-)
+MALFORMED = Instrument("midstream.malformed", "counter", "{frame}", "Frames that could not be read.", (PROVIDER, ASKED))
 COST = Instrument(
     "midstream.cost", "counter", "USD", "US dollars, where the price is known.", (PROVIDER, ASKED, SERVED, APP, KEY)
 )

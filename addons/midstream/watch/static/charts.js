@@ -73,7 +73,7 @@ export class Chart {
     for (const tick of ticks) {
       plot.append(svg('line', { class: tick ? 'grid' : 'axis', x1: PAD.left, x2: width - PAD.right, y1: this.y(tick), y2: this.y(tick) }));
       const label = svg('text', { class: 'tick', x: PAD.left - 6, y: this.y(tick) + 4, 'text-anchor': 'end' });
-      label.textContent = this.format(tick);
+      label.textContent = tick ? this.format(tick) : '0';
       plot.append(label);
     }
     this.times(plot, width);

@@ -41,8 +41,8 @@ export function colour(name) {
 }
 export const forgetColours = () => css.clear();
 
-/** Draw numbers, oldest first, as an area that ends at the right edge. */
-export function spark(canvas, values, { length = 60, dim = false } = {}) {
+/** Draw numbers, oldest first, as an area that ends at the right edge; few of them leave the left empty. */
+export function spark(canvas, values, least = 20) {
   const scale = Math.min(devicePixelRatio || 1, 2);
   const width = canvas.clientWidth || 120;
   const height = canvas.clientHeight || 26;
@@ -55,18 +55,18 @@ export function spark(canvas, values, { length = 60, dim = false } = {}) {
   pen.clearRect(0, 0, width, height);
   if (values.length < 2) return;
   const top = Math.max(...values, 1);
-  const step = width / (length - 1);
+  const step = width / (Math.max(values.length, least) - 1);
   const x = (i) => width - (values.length - 1 - i) * step;
   const y = (value) => height - 1.5 - (value / top) * (height - 4);
   pen.beginPath();
   values.forEach((value, i) => pen.lineTo(x(i), y(value)));
   pen.lineWidth = 1.5;
   pen.lineJoin = 'round';
-  pen.strokeStyle = colour(dim ? '--faint' : '--accent');
+  pen.strokeStyle = colour('--accent');
   pen.stroke();
   pen.lineTo(width, height);
   pen.lineTo(x(0), height);
   pen.closePath();
-  pen.fillStyle = colour(dim ? '--line' : '--accent-soft');
+  pen.fillStyle = colour('--accent-soft');
   pen.fill();
 }

@@ -39,7 +39,7 @@ function draw(data, first) {
   const plot = el('div', { class: 'timeline' });
   const title = el('h1', { tabIndex: -1 }, stream.model_served || stream.model_requested || 'no model named');
   const head = el('div', { class: 'head' }, title, el('span', { class: 'chip big', 'data-kind': state }, format.OUTCOMES[state] || state));
-  const top = el('section', { class: 'card' }, head, el('p', { class: 'note' }, subtitle(stream)), facts(stream));
+  const top = el('section', { class: 'card' }, head, el('p', { class: 'note' }, subtitle(stream)), facts(data));
   if (stream.error) top.append(el('p', { class: 'error' }, `${stream.error_type || 'error'}: ${stream.error}`));
   const line = el('section', { class: 'card' }, el('div', { class: 'head' }, el('h2', {}, 'Timeline')), plot, legend());
   $('#one').replaceChildren(back(), top, line, attempts(data));
@@ -54,13 +54,14 @@ function subtitle(stream) {
     asked, Number.isNaN(when.getTime()) ? stream.started_at : when.toLocaleString()].filter(Boolean).join(' · ');
 }
 
-function facts(stream) {
+function facts({ stream, seen, now }) {
+  const running = seen ? { duration_ms: Math.max(now - Date.parse(stream.started_at), 0), gap_max_ms: seen.gap_max_ms } : {};
   const source = { provider: 'the provider’s count', tiktoken: 'counted here', estimate: 'estimated' }[stream.usage_source] || '';
   const list = [
-    ['First token', format.ms(stream.ttft_ms)], ['Duration', format.seconds(stream.duration_ms)], ['Tokens/s', format.rate(stream.tokens_per_s)],
-    ['Gap p50 / p95', `${format.ms(stream.gap_p50_ms)} / ${format.ms(stream.gap_p95_ms)}`], ['Longest gap', format.ms(stream.gap_max_ms)],
+    ['First token', format.ms(stream.ttft_ms)], ['Duration', format.seconds(stream.duration_ms ?? running.duration_ms)], ['Tokens/s', format.rate(stream.tokens_per_s)],
+    ['Gap p50 / p95', `${format.ms(stream.gap_p50_ms)} / ${format.ms(stream.gap_p95_ms)}`], ['Longest gap', format.ms(stream.gap_max_ms ?? running.gap_max_ms)],
     ['Tokens in', format.count(stream.input_tokens), stream.cached_tokens ? `${format.count(stream.cached_tokens)} cached` : source],
-    ['Tokens out', format.count(stream.output_tokens), stream.reasoning_tokens ? `${format.count(stream.reasoning_tokens)} reasoning` : source],
+    ['Tokens out', format.count(stream.output_tokens ?? seen?.tokens), seen ? 'estimated so far' : stream.reasoning_tokens ? `${format.count(stream.reasoning_tokens)} reasoning` : source],
     ['Cost', format.usd(stream.cost_usd)], ['Delivery', stream.delivery], ['HTTP', stream.http_status ?? '–'],
     ['Finish', stream.finish_reason || '–'], ['Events', format.count(stream.chunks), stream.bytes ? `${format.count(stream.bytes)} bytes` : ''],
     ['Attempts', stream.attempts, stream.rerouted ? `${stream.rerouted} rerouted` : ''], ['Breaks', stream.breaks], ['Resumes', stream.resumes],

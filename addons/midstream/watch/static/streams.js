@@ -1,10 +1,12 @@
 // The list of streams: fed by the gateway's events, drawn a frame at a time, only what changed.
-import { $, colour, el, put, spark } from './dom.js';
+import { $, el, put, spark } from './dom.js';
 import * as format from './format.js';
 
 const SAMPLES = 60;
 const ENDED = 40;
 const RATE = 3; // seconds that a rate is the mean of
+const PAUSED = 10; // milliseconds held back that are worth a word
+const FEW = 6; // ended streams shown unasked
 const SPARKS = 40; // sparklines drawn in one frame
 
 const rows = new Map();
@@ -14,7 +16,6 @@ const sparks = new Set();
 const total = [];
 let flying = 0;
 let skew = 0; // our clock, less the gateway's
-let sampled = 0;
 let drawing = false;
 let words = [];
 export const now = () => Date.now() - skew;
@@ -68,7 +69,7 @@ class Row {
       put(cells.ttft, format.ms(facts.ttft_ms));
       put(cells.tokens, format.count(facts.tokens));
       put(cells.gap, format.ms(facts.gap_max_ms));
-      put(cells.paused, facts.paused_ms ? format.ms(facts.paused_ms) : '–');
+      put(cells.paused, facts.paused_ms >= PAUSED ? format.ms(facts.paused_ms) : '–');
       this.note();
       if (this.over) put(cells.time, format.seconds(facts.duration_ms));
     }
@@ -162,7 +163,8 @@ function empty() {
   put($('#flying'), flying);
   put($('#tile-flying'), flying);
   $('#live-empty').hidden = rows.size > 0;
-  $('#ended-title').hidden = !ended.length;
+  $('#ended').hidden = !ended.length;
+  $('#ended-all').hidden = ended.length <= FEW;
   const more = flying - rows.size;
   $('#live-more').hidden = more <= 0 || !rows.size;
   put($('#live-more'), `and ${more} more`);
@@ -179,7 +181,7 @@ function draw() {
     for (const row of sparks) {
       if (left-- <= 0) break;
       sparks.delete(row);
-      if (row.node.checkVisibility?.({ contentVisibilityAuto: true }) ?? true) spark(row.canvas, row.samples, { length: SAMPLES });
+      if (row.node.checkVisibility?.({ contentVisibilityAuto: true }) ?? true) spark(row.canvas, row.samples);
     }
     if (sparks.size) draw();
   });
@@ -192,14 +194,13 @@ function second() {
     came += row.sample();
     waiting += row.facts.state === 'waiting';
   }
-  sampled = came;
   total.push(came);
   if (total.length > SAMPLES) total.shift();
   if (!document.hidden) {
     const some = total.slice(-RATE);
     put($('#tile-rate'), format.rate(some.reduce((a, b) => a + b, 0) / some.length));
     put($('#tile-flying-more'), waiting ? `${waiting} without a token yet` : '\u00a0');
-    spark($('#tile-spark'), total, { length: SAMPLES });
+    spark($('#tile-spark'), total);
     draw();
   }
 }
@@ -207,7 +208,7 @@ function second() {
 /** Draw all again: the theme is another. */
 export function redraw() {
   for (const row of rows.values()) sparks.add(row);
-  spark($('#tile-spark'), total, { length: SAMPLES });
+  spark($('#tile-spark'), total);
   draw();
 }
 
@@ -223,5 +224,10 @@ export const facts = (id) => rows.get(id)?.facts;
 
 export function start() {
   setInterval(second, 1000);
+  $('#ended-all').addEventListener('click', ({ target }) => {
+    const all = $('#ended').toggleAttribute('data-all');
+    target.setAttribute('aria-expanded', String(all));
+    put(target, all ? 'Show fewer' : 'Show all');
+  });
   $('#filter').addEventListener('input', ({ target }) => filter(target.value));
 }
