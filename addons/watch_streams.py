@@ -1,4 +1,4 @@
-"""Serve the live page at the gateway's `/`: the streams that flow, how they fared, and one to try.
+"""Serve the live page at the gateway's `/` and Prometheus at `/metrics`; push to OpenTelemetry as OTEL_* say.
 
     mitmdump -s addons/relay_streams.py -s addons/watch_streams.py --mode regular --mode reverse:http://midstream.internal@8081
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+from collections.abc import Callable
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
@@ -18,10 +20,12 @@ from mitmproxy.proxy import mode_specs
 
 from midstream import flows
 from midstream import ledger as ledgers
-from midstream.config import ConfigError
+from midstream.config import Config, ConfigError
 from midstream.config_in_force import InForce
 from midstream.relay import access, pages
+from midstream.watch import otel
 from midstream.watch.live_page import LivePage
+from midstream.watch.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ class WatchStreams:
         self._in_force = InForce.of("")
         self._serving = contextlib.ExitStack()
         self._feeding: asyncio.Task[None] | None = None
+        self._metrics: Metrics | None = None
+        self._stop_pushing: Callable[[], None] | None = None
 
     def load(self, loader: Loader) -> None:
         loader.add_option(*flows.DB_OPTION)
@@ -54,13 +60,21 @@ class WatchStreams:
     async def running(self) -> None:
         if self._ledger is None:
             return
+        metrics = self._metrics = Metrics(self._ledger, self._config)
+        self._stop_pushing = otel.start(os.environ, self._ledger, metrics, self._config)
         if ctx.master.addons.get("relaystreams") is None:
-            log.warning("the live page needs the gateway: load relay_streams.py (or all.py) beside watch_streams.py")
+            log.warning(
+                "the live page and /metrics need the gateway: load relay_streams.py (or all.py) beside watch_streams.py"
+            )
             return
-        page = LivePage(self._ledger, flows.db_path(ctx.options.midstream_db), lambda: self._in_force.config)
+        page = LivePage(self._ledger, flows.db_path(ctx.options.midstream_db), self._config)
+        self._serving.enter_context(pages.serving(metrics.pages()))
         self._serving.enter_context(pages.serving(page.pages(), without_key=page.open()))
         self._feeding = asyncio.create_task(page.feed.run())
         log.info("midstream's live page: %s", _address())
+
+    def _config(self) -> Config:
+        return self._in_force.config
 
     async def done(self) -> None:
         if self._feeding is not None:
@@ -69,6 +83,10 @@ class WatchStreams:
         self._serving.close()
         if self._ledger is not None:
             self._ledger.shut()
+        if self._stop_pushing is not None:
+            await asyncio.to_thread(self._stop_pushing)  # now that the ledger has told of the last stream
+        if self._metrics is not None:
+            self._metrics.close()
 
 
 def _address() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
@@ -47,8 +48,11 @@ class Sink[T](Protocol):
 class Batcher[T]:
     """Bounded in memory, and never raises into its caller; `put` costs a few microseconds whatever the sink does."""
 
-    def __init__(self, sink: Sink[T], name: str) -> None:
+    def __init__(self, sink: Sink[T], name: str, idle: Callable[[], float | None] = lambda: None) -> None:
+        """idle: called on the thread between batches; returns after how many seconds it wants to be called again at the
+        latest. It must be short, and raise nothing."""
         self._sink = sink
+        self._idle = idle
         self._waiting: dict[str, T] = {}
         self._wake = threading.Condition()
         self._deadline: float | None = None
@@ -117,8 +121,12 @@ class Batcher[T]:
 
     def _take(self) -> dict[str, T]:
         """Wait for the next batch; {} once there is nothing more to come."""
+        waits = True
+        while waits:
+            pause = self._idle()
+            with self._wake:
+                waits = not self._wake.wait_for(lambda: self._waiting or self._deadline is not None, pause)
         with self._wake:
-            self._wake.wait_for(lambda: self._waiting or self._deadline is not None)
             self._wake.wait_for(lambda: len(self._waiting) >= BATCH_ITEMS or self._deadline is not None, BATCH_SECONDS)
         return self._cut()
 

@@ -236,7 +236,7 @@ class Gateway(Table):
     """Origins whose pages may call it, besides its own. `*` is any part of a host name, or any port; alone, every origin."""
     body_limit: Annotated[int, Field(ge=1024, le=1 << 30)] = 64 * 1024 * 1024
     """Bytes of a request's body, or of a WebSocket message, at most."""
-    read_timeout: Seconds = 60.0
+    read_timeout: Seconds = 120.0
     """Seconds after which a client is dropped that does not read at all."""
 
     def allows_origin(self, origin: str, own: str = "") -> bool:

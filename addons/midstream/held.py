@@ -23,7 +23,7 @@ def bound(handler: Any, client: Any) -> None:
     be fetched, read and passed on for a client that hardly reads. What is in flight, and so a fast client's rate, is not bounded.
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
-    writer = getattr(handler.transports.get(client), "writer", None) if handler is not None else None
+    writer: Any = getattr(handler.transports.get(client), "writer", None) if handler is not None else None
     sock = writer.get_extra_info("socket") if option is not None and hasattr(writer, "transport") else None
     if sock is not None:
         with contextlib.suppress(OSError):  # it has just been closed

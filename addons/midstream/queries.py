@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from midstream import processes
-from midstream.gaps import percentile
+from midstream import processes, survey
 from midstream.records import AttemptRecord
+from midstream.survey import OUTCOMES, SAMPLE, By, Row
 
-type Row = dict[str, Any]
-type By = Literal["model", "provider", "app", "hour"]
+__all__ = ["EVERY", "OUTCOMES", "SAMPLE", "By", "Filter", "Reader", "Row"]
 
-OUTCOMES = ("complete", "client_gone", "truncated", "failed", "interrupted")
-
-_GROUPS: dict[By, str] = {
-    "model": "coalesce(nullif(model_served, ''), model_requested)",
-    "provider": "provider",
-    "app": "app",
-    "hour": "substr(started_at, 1, 13)",
-}
-
-_SUMS = ("input_tokens", "output_tokens", "cached_tokens", "cost_usd")
-_MEASURES = ("ttft_ms", "tokens_per_s", "gap_p95_ms")
-
-SAMPLE = 100_000
-"""Streams whose measures `stats` looks at one by one: a million would take seconds."""
-
-SAMPLE_OF_GROUP = 1_000
-"""The least of them that a group gets, so that its 0.99 quantile means something."""
+HOURS_KNOW = {"model", "provider", "since", "until"}
+"""What of a Filter can be asked of streams whose rows are gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +36,14 @@ class Filter:
 
     def where(self) -> tuple[str, list[str]]:
         """The condition in SQL, and what its question marks stand for."""
-        given = [(f.name, value) for f in fields(self) if (value := getattr(self, f.name)) is not None]
-        conditions = [_CONDITIONS.get(name, f"{name} GLOB ?") for name, _ in given]
-        values = [value for name, value in given for _ in range(2 if name == "model" else 1)]
+        given = self.given()
+        conditions = [_CONDITIONS.get(name, f"{name} GLOB ?") for name in given]
+        values = [value for name, value in given.items() for _ in range(2 if name == "model" else 1)]
         return " AND ".join(conditions) or "1", values
+
+    def given(self) -> dict[str, str]:
+        """What it filters by."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
 
 _CONDITIONS = {
@@ -128,47 +117,48 @@ class Reader:
         """The streams that were over after the one with this `rowid`, in that order, each with its `rowid`: for `tail`."""
         return self._ask("SELECT rowid, * FROM streams WHERE rowid > ? ORDER BY rowid LIMIT ?", (rowid, limit))
 
+    def place(self, id_: str) -> int | None:
+        """The `rowid` of a stream: deleting and VACUUM may move it."""
+        found = self._ask("SELECT rowid AS place FROM streams WHERE id = ?", (id_,))
+        return found[0]["place"] if found else None
+
     def stats(self, by: By = "model", which: Filter = EVERY) -> list[Row]:
         """Per model, provider, app or hour (`2026-01-31T23`, UTC), the largest first (hours: the newest first): the group
         under its own name, `streams`, how many had each of OUTCOMES, `ttft_p50_ms`, `ttft_p95_ms`, `ttft_p99_ms`,
         `tokens_per_s_p50`, `gap_p95_ms` (the 0.95 quantile of the streams' own), `input_tokens`, `output_tokens`,
-        `cached_tokens`, `cost_usd`, and `priced`: how many streams the cost is of. None: no stream has the value.
+        `cached_tokens`, `cost_usd`, `priced`: how many streams the cost is of, and `rolled_up`: how many of the streams are
+        known from their hour only (retention.py). None: no stream has the value.
 
-        Percentiles are exact up to SAMPLE streams; of more, every group's are those of an even sample.
+        Percentiles are of streams that have rows, exact up to SAMPLE; of more, every group's are those of an even sample.
         """
-        groups = self._totals(by, which)
-        for name, *measures in self._sample(by, which, {name: group["streams"] for name, group in groups.items()}):
-            for values, value in zip(groups[name]["measures"], measures, strict=True):
-                values.append(value)
-        rows = [{by: name, **_summary(group)} for name, group in groups.items()]
-        return sorted(rows, key=lambda row: row[by] if by == "hour" else row["streams"], reverse=True)
+        return self._survey(by, which, survey.MEASURES).rows
 
-    def _totals(self, by: By, which: Filter) -> dict[str, Row]:
-        """Sum up in the order of the index `streams_stats`, which a grouping by what `by` names would have to sort for."""
-        where, values = which.where()
-        finest = _GROUPS["hour"] if by == "hour" else "model_served, model_requested, provider, app"
-        sql = f"""
-            SELECT {_GROUPS[by]} AS name, outcome, count(*) AS streams, count(cost_usd) AS priced,
-                {", ".join(f"sum({column}) AS {column}" for column in _SUMS)}
-            FROM streams WHERE {where} GROUP BY {finest}, outcome
-        """  # noqa: S608 - names of our own
-        groups: dict[str, Row] = {}
-        for row in self._ask(sql, values):
-            _add(groups.setdefault(row["name"] or "", _empty_group()), row)
-        return groups
+    def survey(self, by: By = "model", which: Filter = EVERY) -> survey.Survey:
+        """The same with a sample of the streams themselves."""
+        return self._survey(by, which, survey.SAMPLED)
 
-    def _sample(self, by: By, which: Filter, sizes: dict[str, int]) -> Iterable[sqlite3.Row]:
-        """The measures of single streams: all, or of each group too large for its share of SAMPLE every nth."""
-        share = max(SAMPLE // max(len(sizes), 1), SAMPLE_OF_GROUP)
-        steps = {name: -(-size // share) for name, size in sizes.items() if size > share}
-        case = f"CASE name {'WHEN ? THEN ? ' * len(steps)} ELSE 1 END" if steps else "1"
-        where, values = which.where()
-        sql = f"""
-            SELECT name, {", ".join(_MEASURES)} FROM (
-                SELECT coalesce({_GROUPS[by]}, '') AS name, rowid AS number, {", ".join(_MEASURES)} FROM streams WHERE {where}
-            ) WHERE number % ({case}) = 0
-        """  # noqa: S608 - names of our own
-        return self._conn.execute(sql, [*values, *(value for step in steps.items() for value in step)])
+    def _survey(self, by: By, which: Filter, columns: Sequence[str]) -> survey.Survey:
+        with self._at_one_moment():
+            found = survey.survey(self._conn, self._ask, by, which.where(), columns)
+            rows = survey.with_hours(found.rows, self._hours(by, which), by)
+        return survey.Survey(survey.ordered(rows, by), found.samples)
+
+    def _hours(self, by: By, which: Filter) -> list[Row]:
+        """What is left of streams whose rows are gone; nothing where it cannot tell what is asked."""
+        given = which.given()
+        if "hours" not in self._tables or by == "app" or not given.keys() <= HOURS_KNOW:
+            return []
+        where = " AND ".join(survey.conditions(given)) or "1"
+        return self._ask(*survey.hours_of(by, (where, list(given.values()))))
+
+    @contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """A stream that is summed up between two questions would count twice, or not at all."""
+        self._conn.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._conn.rollback()
 
     def ask(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """The rows of any question, for those who have questions of their own."""
@@ -176,37 +166,3 @@ class Reader:
 
     def _ask(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         return [dict(row) for row in self._conn.execute(sql, values)]
-
-
-def _empty_group() -> Row:
-    counts = dict.fromkeys(("streams", "priced", *OUTCOMES), 0)
-    return {**counts, **dict.fromkeys(_SUMS), "measures": tuple([] for _ in _MEASURES)}
-
-
-def _add(group: Row, part: Row) -> None:
-    group["streams"] += part["streams"]
-    group["priced"] += part["priced"]
-    if part["outcome"] in OUTCOMES:
-        group[part["outcome"]] += part["streams"]
-    for column in _SUMS:
-        if part[column] is not None:
-            group[column] = (group[column] or 0) + part[column]
-
-
-def _summary(group: Row) -> Row:
-    ttft, rate, gap = (sorted(v for v in values if v is not None) for values in group.pop("measures"))
-    return {
-        "streams": group.pop("streams"),
-        **{outcome: group.pop(outcome) for outcome in OUTCOMES},
-        "ttft_p50_ms": _quantile(ttft, 0.50),
-        "ttft_p95_ms": _quantile(ttft, 0.95),
-        "ttft_p99_ms": _quantile(ttft, 0.99),
-        "tokens_per_s_p50": _quantile(rate, 0.50),
-        "gap_p95_ms": _quantile(gap, 0.95),
-        **{column: group.pop(column) for column in _SUMS},
-        "priced": group.pop("priced"),
-    }
-
-
-def _quantile(ordered: list[float], q: float) -> float | None:
-    return percentile(ordered, q) if ordered else None

@@ -14,7 +14,7 @@ STREAM = tuple(f.name for f in fields(StreamRecord))
 ATTEMPT = tuple(f.name for f in fields(AttemptRecord))
 SHOWN = (
     *("id", "started_at", "client", "app", "key", "provider", "dialect", "model_requested", "model_served", "delivery"),
-    *("http_status", "ttft_ms", "chunks"),
+    *("http_status", "ttft_ms", "chunks", "attempts", "rerouted", "breaks", "resumes", "paused_ms"),
 )
 """What a stream in flight shows of its record."""
 

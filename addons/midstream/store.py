@@ -1,6 +1,6 @@
-"""The only file that opens SQLite: the table's history on top, then how a database is opened, then the one that writes.
+"""The only file that opens SQLite: how a database is opened, then the one that writes.
 
-What is asked of it stands in `queries.py`.
+Its tables stand in `schema.py`, what is asked of them in `queries.py`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
-from midstream import processes, rows, sqlite_errors
+from midstream import processes, progress, retention, rows, sqlite_errors
 from midstream.batching import Batcher
+from midstream.chores import Chores
+from midstream.observation import Observation
+from midstream.observation import Observation
 from midstream.queries import Reader
 from midstream.records import AttemptRecord, StreamRecord
+from midstream.schema import migrations
+from midstream.transactions import transaction
 
 DEFAULT_PATH = Path("~/.midstream/streams.db")
 
@@ -33,73 +38,6 @@ FOREIGN_AGE = timedelta(days=1)
 """A stream in flight on another machine (a container's hostname changes) counts as dead after this long without a sign."""
 
 log = logging.getLogger(__name__)
-
-migrations = Migrations("midstream")
-
-
-@migrations()
-def m001_streams(db: Database) -> None:
-    db.execute("""
-        CREATE TABLE streams (
-            id TEXT PRIMARY KEY, started_at TEXT, client TEXT, app TEXT, key TEXT,
-            provider TEXT, dialect TEXT, model_requested TEXT, model_served TEXT, delivery TEXT,
-            http_status INTEGER, outcome TEXT, finish_reason TEXT,
-            attempts INTEGER, rerouted INTEGER, breaks INTEGER, resumes INTEGER,
-            ttft_ms REAL, duration_ms REAL, tokens_per_s REAL, gap_p50_ms REAL, gap_p95_ms REAL, gap_max_ms REAL,
-            chunks INTEGER, bytes INTEGER,
-            input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, reasoning_tokens INTEGER,
-            usage_source TEXT, cost_usd REAL, paused_ms REAL, error_type TEXT, error TEXT
-        )
-    """)
-    for column in ("started_at", "model_served", "provider", "app"):
-        db.table("streams").create_index([column])
-
-
-@migrations()
-def m002_attempts(db: Database) -> None:
-    db.execute("""
-        CREATE TABLE attempts (
-            stream_id TEXT, n INTEGER, provider TEXT, model TEXT, started_at TEXT,
-            http_status INTEGER, ttft_ms REAL, duration_ms REAL, output_tokens INTEGER, ended TEXT, error TEXT,
-            PRIMARY KEY (stream_id, n)
-        )
-    """)
-
-
-@migrations()
-def m003_in_flight(db: Database) -> None:
-    """Streams that run now, and the process they run in: what a killed one leaves behind is told by it."""
-    db.execute("""
-        CREATE TABLE in_flight (
-            id TEXT PRIMARY KEY, host TEXT, pid INTEGER, process TEXT, started_at TEXT, client TEXT, app TEXT, key TEXT,
-            provider TEXT, dialect TEXT, model_requested TEXT, model_served TEXT, delivery TEXT,
-            http_status INTEGER, ttft_ms REAL, chunks INTEGER
-        )
-    """)
-
-
-@migrations()
-def m004_last_sign_of_life(db: Database) -> None:
-    db.execute("ALTER TABLE in_flight ADD COLUMN updated_at TEXT")
-
-
-@migrations()
-def m005_index_for_stats(db: Database) -> None:
-    """All that `stats` reads, in the order it groups by: over a million streams it takes half a second instead of two."""
-    db.execute("""
-        CREATE INDEX streams_stats ON streams (
-            model_served, model_requested, provider, app, outcome, started_at,
-            ttft_ms, tokens_per_s, gap_p95_ms, input_tokens, output_tokens, cached_tokens, cost_usd
-        )
-    """)
-    db.table("streams").create_index(["model_requested"])
-
-
-@migrations()
-def m006_what_an_attempt_cost(db: Database) -> None:
-    """What each attempt was billed, by whose count, and what came after it."""
-    for column in ("input_tokens INTEGER", "usage_source TEXT", "cost_usd REAL", "next TEXT"):
-        db.execute(f"ALTER TABLE attempts ADD COLUMN {column}")
 
 
 def open_reader(path: Path | str) -> Reader:
@@ -159,7 +97,7 @@ def open_writer(path: Path) -> Database:
         conn.execute("PRAGMA synchronous = NORMAL")
         db = Database(conn)
         if migrations.pending(db):
-            with transaction(db):  # which another process may be doing at this moment
+            with transaction(db.conn):  # which another process may be doing at this moment
                 migrations.apply(db)
     except BaseException:
         conn.close()
@@ -181,22 +119,10 @@ def _switch_to_wal(conn: sqlite3.Connection) -> None:
     conn.execute("PRAGMA journal_mode = WAL")
 
 
-@contextlib.contextmanager
-def transaction(db: Database) -> Iterator[None]:
-    """Take the write lock at the start: a transaction that begins by reading cannot wait for it later (SQLITE_BUSY)."""
-    db.conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.conn.commit()
-    except BaseException:
-        db.conn.rollback()
-        raise
-
-
 def settle_the_dead(db: Database) -> int:
     """Make a row, outcome `interrupted`, of each stream in flight whose process is gone; return how many."""
     here = platform.node()
-    with transaction(db):
+    with transaction(db.conn):
         found = [dict(row) for row in db["in_flight"].rows]
         dead = [row for row in found if not _alive(row, here)]
         db.conn.executemany(rows.INSERT_NEW_STREAM, [rows.interrupted(row) for row in dead])
@@ -208,7 +134,16 @@ class StoreWriter:
     """Writes rows on a thread of its own: no method blocks the caller (but `close`) or raises, whatever the disk does."""
 
     def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
-        self._batcher = Batcher(_Tables(Path(path).expanduser()), "midstream-store")
+        self._tables = _Tables(Path(path).expanduser())
+        self._batcher = Batcher(self._tables, "midstream-store", self._tables.chores)
+
+    def follow(self, live: Callable[[], Iterable[Observation]]) -> None:
+        """Show every second how far these streams are; called on the store's thread."""
+        self._tables.live = live
+
+    def retain(self, keep_days: Callable[[], float]) -> None:
+        """Sum up and delete the rows that are older, at the start and every hour; 0 keeps them. Called on the store's thread."""
+        self._tables.schedule = retention.Schedule(keep_days)
 
     def started(self, record: StreamRecord) -> None:
         """A stream is in flight."""
@@ -240,6 +175,11 @@ class _Tables:
         self._file: tuple[int, int] = (0, 0)
         pid = os.getpid()
         self._process = (pid, processes.identity(pid) or "", platform.node())
+        self.chores = Chores()
+        self.live: Callable[[], Iterable[Observation]] = tuple
+        self.schedule: retention.Schedule | None = None
+        self._progress = progress.Progress()
+        self._look = 0.0
 
     def write(self, batch: dict[str, rows.Rows]) -> None:
         try:
@@ -247,6 +187,10 @@ class _Tables:
         except BaseException:
             self.close()
             raise
+
+    def idle(self) -> float | None:
+        """Between batches; returns in how many seconds there is something to do again."""
+        return None if self._db is None else self.chores.run(self._db.conn)
 
     def merge(self, old: rows.Rows, new: rows.Rows) -> rows.Rows:
         return old if old.over and not new.over else new
@@ -278,7 +222,7 @@ class _Tables:
         over = [rows.fit(stream.stream) for stream in batch if stream.stream]
         gone = [rows.fit((stream.id,)) for stream in batch if stream.over]
         attempts = [rows.fit(attempt) for stream in batch for attempt in stream.attempts]
-        with transaction(db):
+        with transaction(db.conn):
             db.conn.executemany(rows.SHOW_IN_FLIGHT, shown)
             db.conn.executemany(rows.INSERT_STREAM, over)
             db.conn.executemany(rows.INSERT_ATTEMPT, attempts)

@@ -1,4 +1,4 @@
-"""Side by side in one run: plain mitmdump (streaming), midstream measuring, midstream relaying.
+"""Side by side in one run: plain mitmdump (streaming), midstream measuring, relaying, and relaying with a route.
 
     python tests/bench/bench.py [floods] [paced] [anew] [--rounds 3] [--slow] [--json]
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; by default the first three")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slow", action="store_true", help="200 clients that read slowly, too (two minutes more)")
+    parser.add_argument("--slow", action="store_true", help="200 clients that read slowly, too (three minutes more)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

@@ -1,4 +1,5 @@
-"""200 clients that read 10 KB/s of a 20 MB answer, and five fast ones beside them; over HTTP/1.1, HTTP/2 and WebSocket.
+"""200 clients that read 10 KB/s of a 20 MB answer, and five fast ones beside them: HTTP/1.1 and HTTP/2, SSE and WebSocket of the
+gateway.
 
 Each client takes part of its answer only: all of it would last half an hour. What counts is that memory stops growing long
 before the answer is in it. The slow clients' receive buffers are small: on a slow link, little is on its way.

@@ -66,6 +66,17 @@ async def http1(target: Target) -> Client:
     return _Plain(reader, writer)
 
 
+async def sse(target: Target) -> Client:
+    """On the gateway."""
+    reader, writer = await _connect(target.gateway)
+    chat = body(target.query)
+    fields = f"accept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {len(chat)}"
+    writer.write(
+        f"POST /v1/chat/stream HTTP/1.1\r\nhost: 127.0.0.1:{target.gateway}\r\n{fields}\r\n\r\n".encode() + chat
+    )
+    return _Plain(reader, writer)
+
+
 async def websocket(target: Target) -> Client:
     """On the gateway: a chat in one masked message (RFC 6455 section 5.2; a mask of zeros is one)."""
     reader, writer = await _connect(target.gateway)
@@ -136,4 +147,4 @@ async def http2(target: Target) -> Client:
     return client
 
 
-PROTOCOLS = {"HTTP/1.1": http1, "HTTP/2": http2, "WebSocket": websocket}
+PROTOCOLS = {"HTTP/1.1": http1, "HTTP/2": http2, "gateway SSE": sse, "gateway WebSocket": websocket}

@@ -103,9 +103,9 @@ class Model:
     """A provider's model. It takes requests of its dialect alone, and thinks the answer of as many as it is asked.
 
     name: of its answers' ids. breaks: of its first answers, one by one; None for one that is whole. then: what it says from the
-    second time on, if not the same. deaf: it begins anew whatever it is told. encoding: of its bodies. fails: once it has
-    broken, it answers no more. asked: what it was asked, in which bodies, with which headers, under which paths; said: how much
-    it says to have said.
+    second time on, if not the same. deaf: it begins anew whatever it is told. encoding: of its bodies; length: that it announces
+    for those that break. fails: once it has broken, it answers no more. asked: what it was asked, in which bodies, with which
+    headers, under which paths; said: how many tokens it says to have said.
     """
 
     dialect: str
@@ -116,6 +116,7 @@ class Model:
     then: Answer | None = None
     deaf: bool = False
     encoding: str = ""
+    length: int | None = None
     fails: bool = False
     asked: list[Conversation] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -174,6 +175,8 @@ class Model:
         response = web.StreamResponse(headers={"content-type": framing.content_type})
         if self.encoding:
             response.headers["content-encoding"] = self.encoding
+        if broken is not None and self.length is not None:
+            response.content_length = self.length
         await response.prepare(request)
         pack = gzip_pieces() if self.encoding == "gzip" else bytes
         upto = len(events) if broken is None or broken.after is None else broken.after

@@ -132,9 +132,10 @@ def _anthropic(sdk: Sdk, model: str, stream: bool, more: dict[str, Any]) -> Told
 
 def _gemini(sdk: Sdk, model: str, stream: bool, more: dict[str, Any]) -> Told:
     http = types.HttpOptions(httpx_client=sdk.http(), retry_options=types.HttpRetryOptions(attempts=1))
+    declared = types.FunctionDeclaration(name="weather", description="The weather.", parameters_json_schema=STRICT)
     config = types.GenerateContentConfig(
         system_instruction=SYSTEM,
-        tools=[types.Tool(function_declarations=[{**_DECLARED, "parameters_json_schema": STRICT}])],
+        tools=[types.Tool(function_declarations=[declared])],
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         max_output_tokens=TOKENS,
         **more,

@@ -237,3 +237,24 @@ def test_a_reader_of_what_was_discarded_is_told_so() -> None:
             await reader.take()
 
     run(work())
+
+
+def test_a_pause_counts_also_when_the_writer_is_cancelled_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the slow reader leaves a stream that nobody waits for."""
+
+    async def work() -> float:
+        log, full = StreamLog(window=10), asyncio.Event()
+
+        def no_room(*, before: int) -> bool:
+            full.set()
+            return False
+
+        monkeypatch.setattr(log._spool, "make_room", no_room)
+        await log.append(b"x" * 10)
+        writer = asyncio.create_task(log.append(b"x" * 10))
+        await full.wait()
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+        return log.paused
+
+    assert run(work()) > 0

@@ -81,9 +81,9 @@ def test_what_is_due_now_and_then_goes_before_all_that_are_behind() -> None:
 def test_who_wants_all_they_can_get_have_the_same() -> None:
     async def work() -> Counter[str]:
         granted = list[str]()
-        sizes = {"large": QUANTUM, "half": QUANTUM // 2, "third": QUANTUM // 3}
+        sizes = {f"{n} of {QUANTUM // parts}": QUANTUM // parts for parts in (1, 2, 3) for n in range(10)}
         crowd = [asyncio.create_task(greedy(name, granted, 1000, size)) for name, size in sizes.items()]
-        while len(granted) < 600:
+        while len(granted) < 2000:  # noqa: ASYNC110 - turns of the event loop are what is tested
             await asyncio.sleep(0)
         for task in crowd:
             task.cancel()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from midstream.dialects.answer import ERROR_LIMIT, AnswerDecoder
-from midstream.events import Event, Failure, Malformed
+from midstream.events import END, Event, Failure, Malformed
 from midstream.failures import Kind, kind_of, retry_after
 from midstream.relay.clock import ProgressClock
 from midstream.relay.job import Head
@@ -56,8 +56,8 @@ def plainly(request: UpstreamRequest) -> UpstreamRequest:
 
 @dataclass(slots=True)
 class Attempt:
-    """A response and its decoder. cut: batches are whole frames, healthy ones, so that something else may follow them. sealed: its
-    body is encoded, and cannot be cut."""
+    """A response and its decoder. cut: batches are whole frames, healthy ones, so that something else may follow them. sealed:
+    its body is encoded, and cannot be cut."""
 
     prepared: Prepared
     response: UpstreamResponse
@@ -84,6 +84,14 @@ class Attempt:
     def head(self) -> Head:
         return Head(self.response.status, self.response.reason, self.response.headers)
 
+    @property
+    def head_to_show(self) -> Head:
+        """Without the length of a body that may become another: gone on from, or with a frame left out."""
+        if not self.cut or self.decoder.framing == "whole":
+            return self.head
+        kept = [(name, value) for name, value in self.response.headers if name.lower() != b"content-length"]
+        return Head(self.response.status, self.response.reason, kept)
+
     def take(self, piece: bytes) -> Batch:
         """What this piece completes."""
         if not self.cut:
@@ -94,10 +102,18 @@ class Attempt:
 
     def close(self) -> tuple[Batch, list[Event]]:
         """The body has ended: what its last bytes were, and what it means that there are no more."""
-        if not self.cut:
+        if self.sealed:
             return Batch(b"", []), self.decoder.close()
         frames = self.decoder.close_frames()
-        return self._batch(frames[:-1]), frames[-1][1]
+        tail = frames[-1][1]
+        if not self.cut:  # the bytes have gone on their way
+            events = [event for _, said in frames[:-1] for event in said]
+            return Batch(b"", events, failure_in(events)), tail
+        last = self._batch(frames[:-1])
+        if self.decoder.framing == "json_array" and last.bad is None and not (END in tail or failure_in(tail)):
+            # What closes the array is part of no frame.
+            last.data += bytes(self._rest) if b"]" in self._rest else b"\n]"
+        return last, tail
 
     def _batch(self, frames: list[tuple[int, list[Event]]]) -> Batch:
         """Whole frames. One that cannot be read is left out: of what the official SDKs cannot parse they make an error."""

@@ -23,7 +23,6 @@ from midstream.relay.streams import CANCELLED, Stream, Streams
 from midstream.relay.turns import QUANTUM, Share, Turns
 from midstream.wire.json_text import Json, as_str
 
-
 REASON_LIMIT = 123
 """Bytes of a close frame's reason (RFC 6455, 5.5)."""
 

@@ -36,7 +36,7 @@ class Exchange:
     job: GatewayJob
     request: web.BaseRequest
     headers: dict[str, str] = field(default_factory=dict)
-    read_timeout: float = 60.0
+    read_timeout: float = 120.0
 
     def json(self, status: int, body: object, **headers: str) -> web.Response:
         return self.answer(status, dump_json(body).encode(), "application/json", headers)

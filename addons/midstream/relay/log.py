@@ -106,10 +106,12 @@ class StreamLog:
 
     async def _make_spool_room(self) -> None:
         started = time.monotonic()
-        while not self._spool.make_room(before=self._needed()):
-            await self._changed.wait()
+        try:
+            while not self._spool.make_room(before=self._needed()):
+                await self._changed.wait()
+        finally:  # also when cancelled, as when the slow reader leaves
+            self.paused += time.monotonic() - started
         self.first = self._spool.first
-        self.paused += time.monotonic() - started
 
     @property
     def _first_recent(self) -> int:
@@ -129,7 +131,7 @@ class StreamLog:
         self._changed = asyncio.Event()
 
     async def _read(self, after: int) -> list[Entry]:
-        """Return frames behind `after`, some QUANTUM bytes of those in memory, a BLOCK of those on disk; [] if there are none yet."""
+        """Return frames behind `after`, some QUANTUM bytes from memory or a BLOCK from disk; [] if there are none yet."""
         if after + 1 < self.first:
             raise Expired(f"frame {after + 1} is no longer kept")
         if after + 1 >= self._first_recent:

@@ -142,7 +142,7 @@ class Passage:
     def _can_say(self) -> bool:
         """Whether anything can be written behind the bytes of this attempt: in a dialect that we write, in a body of frames."""
         resumable = self._shown.ask.dialect.resume is not None and self._attempt.decoder.framing not in (None, "whole")
-        return not self.passes_bytes or resumable
+        return not self.passes_bytes or (resumable and not self._attempt.sealed)
 
     async def _unless_finished(self, failure: Broken) -> None:
         if self._shown.ended and not self.passes_bytes:
@@ -210,7 +210,7 @@ class Passage:
         if not shown.begun:
             shown.begun = True
             shown.sealed = self.passes_bytes and attempt.sealed
-            await self._wait(shown.sink.begin(attempt.prepared, attempt.head, attempt.decoder))
+            await self._wait(shown.sink.begin(attempt.prepared, attempt.head_to_show, attempt.decoder))
         held, self._held = self._held, []
         for batch in held:
             await self._deliver(batch)

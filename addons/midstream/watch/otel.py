@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from midstream.config import Config
 from midstream.ledger import Ledger
 from midstream.watch.metrics import Metrics
-
-if TYPE_CHECKING:
-    from midstream.watch.otlp import Otlp
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +67,7 @@ def _interval(env: Mapping[str, str]) -> float:
     said = _said(env, "OTEL_METRIC_EXPORT_INTERVAL")
     if not said:
         return INTERVAL
-    if said.isascii() and said.isdigit() and 0 < int(said[:12]):
+    if said.isascii() and said.isdigit() and int(said[:12]) > 0:
         return int(said[:12]) / 1000
     log.warning("OTEL_METRIC_EXPORT_INTERVAL: %r is no number of milliseconds; it is %d", said[:50], INTERVAL * 1000)
     return INTERVAL
@@ -80,8 +77,14 @@ def _said(env: Mapping[str, str], name: str) -> str:
     return env.get(name, "").strip()
 
 
-def start(env: Mapping[str, str], ledger: Ledger, metrics: Metrics, config: Callable[[], Config]) -> Otlp | None:
-    """Push from now on, if the environment asks for it. Never raises: telemetry is no reason not to serve."""
+def start(
+    env: Mapping[str, str], ledger: Ledger, metrics: Metrics, config: Callable[[], Config]
+) -> Callable[[], None] | None:
+    """Push from now on, if the environment asks for it. Never raises: telemetry is no reason not to serve.
+
+    Returns what sends the rest and ends it: to be called once the ledger has told of the last stream. It blocks, for some
+    seconds at most. None: nothing is pushed.
+    """
     settings = settings_of(env)
     if settings is None:
         return None
@@ -95,5 +98,5 @@ def start(env: Mapping[str, str], ledger: Ledger, metrics: Metrics, config: Call
     except Exception:  # whatever the SDK finds wrong in its variables
         log.exception("OpenTelemetry could not be started; nothing is sent")
         return None
-    log.info("midstream pushes OpenTelemetry to %s", settings.because)
-    return otlp
+    log.info("midstream pushes OpenTelemetry to where %s says", settings.because)
+    return otlp.close

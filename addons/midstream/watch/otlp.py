@@ -35,7 +35,7 @@ from midstream.watch.tallies import Family, Labels, Point
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 3.0
 """How long the end waits for a collector to take the last of it."""
 
 
@@ -107,7 +107,7 @@ class _Pusher:
     def __init__(self, settings: Settings, metrics: Metrics, resource: Resource) -> None:
         self._metrics = metrics
         self._interval = settings.interval
-        self._encode = Encoder(resource, delta=settings.delta)
+        self._encoder = Encoder(resource, delta=settings.delta)
         self._exporter = OTLPMetricExporter()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="midstream-otlp")
@@ -120,10 +120,13 @@ class _Pusher:
         self._exporter.shutdown()
 
     def _push(self) -> None:
+        """What a collector does not take is in the next push: the sum since the start, or since the last that arrived."""
+        families, now = self._metrics.families(), time.time_ns()
         try:
-            self._exporter.export(self._encode(self._metrics.families(), time.time_ns()))
+            if self._exporter.export(self._encoder.encode(families, now)) is otel.MetricExportResult.SUCCESS:
+                self._encoder.arrived(families, now)
         except Exception:
-            log.exception("metrics could not be pushed; the next time all is sent again")
+            log.exception("metrics could not be pushed")
 
     def close(self) -> None:
         self._over.set()
@@ -131,7 +134,7 @@ class _Pusher:
 
 
 class Encoder:
-    """Tallies → what OpenTelemetry's exporter takes. delta: only what came since the last call."""
+    """Tallies → what OpenTelemetry's exporter takes. delta: only what came since the last that `arrived`."""
 
     def __init__(self, resource: Resource, *, delta: bool = False) -> None:
         self._resource = resource
@@ -139,46 +142,52 @@ class Encoder:
         self._began = time.time_ns()
         self._before: dict[tuple[Instrument, Labels], Point] = {}
 
-    def __call__(self, families: Sequence[Family], now: int) -> otel.MetricsData:
+    def encode(self, families: Sequence[Family], now: int) -> otel.MetricsData:
         """now: nanoseconds since 1970."""
         metrics = [self._metric(family, now) for family in families if family.points]
-        if self._delta:
-            self._began = now
         scope = otel.ScopeMetrics(InstrumentationScope(SERVICE, release()), metrics, "")
         return otel.MetricsData([otel.ResourceMetrics(self._resource, [scope], "")])
+
+    def arrived(self, families: Sequence[Family], now: int) -> None:
+        """These need not be sent again."""
+        if self._delta:
+            self._began = now
+            self._before = {(one, labels): point for one, points in families for labels, point in points.items()}
 
     def _metric(self, family: Family, now: int) -> otel.Metric:
         instrument, points = family
         made = partial(otel.Metric, instrument.name, instrument.about, instrument.unit)
-        number = partial(otel.NumberDataPoint, time_unix_nano=now)
-        if instrument.kind == "gauge":
-            return made(otel.Gauge([number(dict(l), self._began, value=p.value) for l, p in points.items()]))
-        if instrument.kind == "up_down":
-            sums = [number(dict(l), self._began, value=p.value) for l, p in points.items()]
-            return made(otel.Sum(sums, AggregationTemporality.CUMULATIVE, False))
-        temporality = AggregationTemporality.DELTA if self._delta else AggregationTemporality.CUMULATIVE
-        new = [(labels, self._since(instrument, labels, point)) for labels, point in points.items()]
+        summed = instrument.kind in ("counter", "histogram")
+        new = {labels: self._since(instrument, labels, point) if summed else point for labels, point in points.items()}
+        if instrument.kind == "histogram":
+            counted = [self._histogram(instrument, labels, point, now) for labels, point in new.items()]
+            return made(otel.Histogram(counted, self._temporality))
+        numbers = [otel.NumberDataPoint(dict(labels), self._began, now, point.value) for labels, point in new.items()]
         if instrument.kind == "counter":
-            return made(otel.Sum([number(dict(l), self._began, value=p.value) for l, p in new], temporality, True))
-        return made(otel.Histogram([_histogram(instrument, l, p, self._began, now) for l, p in new], temporality))
+            return made(otel.Sum(numbers, self._temporality, True))
+        if instrument.kind == "up_down":
+            return made(otel.Sum(numbers, AggregationTemporality.CUMULATIVE, False))
+        return made(otel.Gauge(numbers))
+
+    @property
+    def _temporality(self) -> AggregationTemporality:
+        return AggregationTemporality.DELTA if self._delta else AggregationTemporality.CUMULATIVE
 
     def _since(self, instrument: Instrument, labels: Labels, point: Point) -> Point:
-        if not self._delta:
+        before = self._before.get((instrument, labels))
+        if before is None:
             return point
-        before = self._before.get((instrument, labels), Point(0.0, [0] * len(point.counts)))
-        self._before[instrument, labels] = point
         return Point(point.value - before.value, [a - b for a, b in zip(point.counts, before.counts, strict=True)])
 
-
-def _histogram(instrument: Instrument, labels: Labels, point: Point, began: int, now: int) -> otel.HistogramDataPoint:
-    return otel.HistogramDataPoint(
-        attributes=dict(labels),
-        start_time_unix_nano=began,
-        time_unix_nano=now,
-        count=point.count,
-        sum=point.value,
-        bucket_counts=point.counts,
-        explicit_bounds=instrument.buckets,
-        min=None,  # type: ignore[arg-type]  # not known, which OTLP allows
-        max=None,  # type: ignore[arg-type]
-    )
+    def _histogram(self, instrument: Instrument, labels: Labels, point: Point, now: int) -> otel.HistogramDataPoint:
+        return otel.HistogramDataPoint(
+            attributes=dict(labels),
+            start_time_unix_nano=self._began,
+            time_unix_nano=now,
+            count=point.count,
+            sum=point.value,
+            bucket_counts=point.counts,
+            explicit_bounds=instrument.buckets,
+            min=None,  # type: ignore[arg-type]  # not known, which OTLP allows
+            max=None,  # type: ignore[arg-type]
+        )

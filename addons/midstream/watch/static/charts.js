@@ -2,6 +2,8 @@
 import { el, put, svg } from './dom.js';
 
 const HEIGHT = 150;
+const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
+const ROUND = [MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 10 * DAY];
 const PAD = { top: 10, right: 8, bottom: 20, left: 44 };
 
 /** A round number at or above the largest value, of which there are 2 to 4 steps. */
@@ -73,7 +75,7 @@ export class Chart {
     for (const tick of ticks) {
       plot.append(svg('line', { class: tick ? 'grid' : 'axis', x1: PAD.left, x2: width - PAD.right, y1: this.y(tick), y2: this.y(tick) }));
       const label = svg('text', { class: 'tick', x: PAD.left - 6, y: this.y(tick) + 4, 'text-anchor': 'end' });
-      label.textContent = tick ? this.format(tick) : '0';
+      label.textContent = tick ? this.format(tick).replace(/\.0+(?=\D|$)/, '') : '0';
       plot.append(label);
     }
     this.times(plot, width);
@@ -85,16 +87,20 @@ export class Chart {
     if (this.at !== null) this.read(this.at);
   }
 
+  /** Labels at round times of the reader's own clock. */
   times(plot, width) {
     const { buckets, step } = this.data;
     if (!buckets.length) return;
-    const every = Math.ceil(buckets.length / Math.max(2, Math.floor((width - PAD.left) / 90)));
     const span = buckets.length * step;
-    for (let i = Math.floor(every / 2); i < buckets.length; i += every) {
+    const most = Math.max(2, Math.floor((width - PAD.left) / 80));
+    const every = ROUND.find((seconds) => seconds >= step && span / seconds <= most) ?? ROUND.at(-1);
+    const zone = new Date(buckets.at(-1).t * 1000).getTimezoneOffset() * 60;
+    buckets.forEach((bucket, i) => {
+      if ((bucket.t - zone) % every || this.x(i) < PAD.left + 10 || this.x(i) > width - 22) return;
       const label = svg('text', { class: 'tick', x: this.x(i), y: HEIGHT - 5, 'text-anchor': 'middle' });
-      label.textContent = clock(buckets[i].t, span);
+      label.textContent = clock(bucket.t, span);
       plot.append(label);
-    }
+    });
   }
 
   bars(plot) {

@@ -28,7 +28,7 @@ export function count(value) {
 
 export function rate(value) {
   if (!known(value)) return '–';
-  return value < 10 ? value.toFixed(1) : count(value);
+  return value > 0 && value < 10 ? value.toFixed(1) : count(value);
 }
 
 export function usd(value) {

@@ -5,7 +5,7 @@ import * as format from './format.js';
 import { json } from './session.js';
 import { onBreakers } from './streams.js';
 
-const SPANS = [['15m', '15 min'], ['1h', '1 hour'], ['6h', '6 hours'], ['24h', '24 hours'], ['7d', '7 days'], ['30d', '30 days']];
+const SPANS = [['15m', '15 min'], ['1h', '1 h'], ['6h', '6 h'], ['24h', '24 h'], ['7d', '7 d'], ['30d', '30 d']];
 const SOON = 10000; // milliseconds between two looks at a short span
 const LATER = 60000;
 

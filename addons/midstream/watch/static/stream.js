@@ -5,7 +5,7 @@ import { json } from './session.js';
 
 const AGAIN = 1000; // milliseconds between two looks at a stream that runs
 const LANE = 34;
-const PAD = { left: 150, right: 16, top: 26, bottom: 26 };
+const PAD = { left: 196, right: 16, top: 26, bottom: 26 };
 const BROKEN = (attempt) => attempt.ended && !['complete', 'client_gone', 'interrupted'].includes(attempt.ended);
 
 let timer = 0;
@@ -118,7 +118,7 @@ function bar(box, attempt, { x, y, left, begun }) {
   const tall = LANE - 14;
   const name = svg('text', { class: 'lane', x: left > 20 ? left - 10 : left, y: left > 20 ? top + 13 : y + 2, 'text-anchor': left > 20 ? 'end' : 'start' });
   const said = `${attempt.n}. ${attempt.provider}${attempt.model ? `/${attempt.model}` : ''}`;
-  name.textContent = left > 20 && said.length > 22 ? `${said.slice(0, 21)}…` : said;
+  name.textContent = left > 20 && said.length > 24 ? `${said.slice(0, 23)}…` : said;
   const title = svg('title');
   title.textContent = said;
   name.append(title);

@@ -91,6 +91,7 @@ class Row {
     const told = JSON.stringify(said);
     if (told === this.told) return;
     this.told = told;
+    this.node.toggleAttribute('data-plain', !said.length);
     this.cells.notes.replaceChildren(...said.map(([kind, text]) => el('span', { class: 'chip', 'data-kind': kind, title: text }, text)));
   }
 
@@ -123,6 +124,7 @@ export function take(said, whole) {
     for (const row of ended.splice(0)) row.node.remove();
   }
   for (const facts of said.new || []) begin(facts);
+  if (whole && !total.length) remember();
   for (const [id, facts] of Object.entries(said.set || {})) rows.get(id)?.take(facts);
   for (const id of said.gone || []) leave(id);
   for (const facts of said.ended || []) end(facts);
@@ -130,6 +132,14 @@ export function take(said, whole) {
   if (said.flying !== undefined) flying = said.flying;
   empty();
   draw();
+}
+
+/** What came before the page was opened: of the streams that still run. */
+function remember() {
+  for (let back = SAMPLES; back > 0; back--) {
+    total.push([...rows.values()].reduce((sum, row) => sum + (row.samples.at(-back) || 0), 0));
+  }
+  while (total.length && !total[0]) total.shift();
 }
 
 function begin(facts) {
