@@ -135,7 +135,7 @@ class StoreWriter:
 
     def __init__(self, path: Path | str = DEFAULT_PATH) -> None:
         self._tables = _Tables(Path(path).expanduser())
-        self._batcher = Batcher(self._tables, "midstream-store", self._tables.chores)
+        self._batcher = Batcher(self._tables, "midstream-store", self._tables.idle)
 
     def follow(self, live: Callable[[], Iterable[Observation]]) -> None:
         """Show every second how far these streams are; called on the store's thread."""
