@@ -11,7 +11,7 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-from midstream import processes, progress, retention, rows, sqlite_errors
+from midstream import processes, retention, rows, sqlite_errors
 from midstream.batching import Batcher
 from midstream.chores import Chores
-from midstream.observation import Observation
 from midstream.observation import Observation
 from midstream.queries import Reader
 from midstream.records import AttemptRecord, StreamRecord
@@ -139,11 +138,11 @@ class StoreWriter:
 
     def follow(self, live: Callable[[], Iterable[Observation]]) -> None:
         """Show every second how far these streams are; called on the store's thread."""
-        self._tables.live = live
+        self._tables.chores.live = live
 
     def retain(self, keep_days: Callable[[], float]) -> None:
         """Sum up and delete the rows that are older, at the start and every hour; 0 keeps them. Called on the store's thread."""
-        self._tables.schedule = retention.Schedule(keep_days)
+        self._tables.chores.schedule = retention.Schedule(keep_days)
 
     def started(self, record: StreamRecord) -> None:
         """A stream is in flight."""
@@ -176,10 +175,6 @@ class _Tables:
         pid = os.getpid()
         self._process = (pid, processes.identity(pid) or "", platform.node())
         self.chores = Chores()
-        self.live: Callable[[], Iterable[Observation]] = tuple
-        self.schedule: retention.Schedule | None = None
-        self._progress = progress.Progress()
-        self._look = 0.0
 
     def write(self, batch: dict[str, rows.Rows]) -> None:
         try:
