@@ -160,6 +160,7 @@ class MeasureStreams:
             if self._ledger is not None:
                 self._ledger.shut()
             self._ledger = ledgers.Ledger.of(path)
+            self._ledger.retain(lambda: self._in_force.config.retention.keep_days)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):

@@ -91,6 +91,7 @@ class RelayStreams:
         if "midstream_db" in updated and self._ledger is None:
             try:
                 self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
+                self._ledger.retain(lambda: self._in_force.config.retention.keep_days)
             except ValueError as error:
                 raise exceptions.OptionsError(str(error)) from error
 

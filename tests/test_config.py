@@ -763,7 +763,16 @@ def test_every_option_is_described_and_in_the_reference() -> None:
         for key, field in table.model_fields.items():
             assert field.description, f"{name}.{key}"
             assert name == "" or f"| `{key}` | " in page
-    for heading in ("[providers.NAME]", "[[routes]]", "backoff", "timeouts", "[healing]", "[streams]", "[gateway]", "[keys.NAME]"):
+    for heading in (
+        "[providers.NAME]",
+        "[[routes]]",
+        "backoff",
+        "timeouts",
+        "[healing]",
+        "[streams]",
+        "[gateway]",
+        "[keys.NAME]",
+    ):
         assert f"# `{heading}`" in page
     assert all(line.count("|") == 5 for line in page.splitlines() if line.startswith("| "))
 

@@ -41,7 +41,9 @@ def test_too_long_a_context_may_fit_elsewhere(failure: Failure) -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        Failure("The model `gpt-9` does not exist or you do not have access to it.", code="model_not_found", status=404),
+        Failure(
+            "The model `gpt-9` does not exist or you do not have access to it.", code="model_not_found", status=404
+        ),
         Failure("model: claude-9", type="not_found_error", code="model_not_found", status=404),
         Failure('model "llama9" not found, try pulling it first', status=404),
         Failure("models/gemini-9 is not found for API version v1beta", type="NOT_FOUND", status=404),

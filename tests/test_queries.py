@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from databases import finished, hurried_writers, ids, record
-from midstream import rows
+from midstream import rows, survey
 from midstream.observation import StreamRecord
 from midstream.queries import OUTCOMES, Filter, Reader
 from midstream.store import StoreWriter, open_reader, open_writer
@@ -171,6 +171,7 @@ def test_stats_of_a_group(path: Path) -> None:
         "cached_tokens": None,
         "cost_usd": 25.0,
         "priced": 50,
+        "rolled_up": 0,
     }
 
 
@@ -220,19 +221,16 @@ def test_the_sums_are_read_off_the_index_without_sorting(reader: Reader) -> None
 def test_percentiles_of_a_large_group_are_those_of_an_even_sample_and_sums_stay_exact(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from midstream import queries
-
-    monkeypatch.setattr(queries, "SAMPLE", 200)
-    monkeypatch.setattr(queries, "SAMPLE_OF_GROUP", 50)
+    monkeypatch.setattr(survey, "SAMPLE", 200)
+    monkeypatch.setattr(survey, "SAMPLE_OF_GROUP", 50)
     large = [finished(f"l{n:05}", model_served="large", ttft_ms=float(n), input_tokens=1) for n in range(4000)]
     small = [finished(f"s{n:05}", model_served="small", ttft_ms=float(n), input_tokens=1) for n in range(41)]
     reader = fill(path, large + small)
-    counted: list[int] = []
-    real = reader._sample
-    monkeypatch.setattr(reader, "_sample", lambda *args: [counted.append(1) or row for row in real(*args)])  # type: ignore[func-returns-value]
     big, little = reader.stats()
     assert big["input_tokens"] == big["streams"] == 4000
     assert big["ttft_p50_ms"] == pytest.approx(2000, abs=80)
     assert big["ttft_p99_ms"] == pytest.approx(3960, abs=80)
     assert little["ttft_p50_ms"] == 20.0  # exact, since small
-    assert sum(counted) <= 100 + 41
+    samples = reader.survey().samples
+    assert (samples["large"].weight, len(samples["large"].streams)) == (40, 100)
+    assert (samples["small"].weight, len(samples["small"].streams)) == (1, 41)

@@ -20,7 +20,8 @@ from databases import complaints, finished, hurried_writers, ids, ids_so_far, in
 from midstream import processes, rows, store
 from midstream.observation import AttemptRecord, StreamRecord
 from midstream.queries import Reader
-from midstream.store import StoreWriter, migrations, open_reader, open_writer
+from midstream.schema import migrations
+from midstream.store import StoreWriter, open_reader, open_writer
 
 ADDONS = Path(store.__file__).parents[1]
 

@@ -21,6 +21,7 @@ from midstream.config_tables import (
     Key,
     MissingKey,
     ProviderConfig,
+    Retention,
     Route,
     Streams,
     Table,
@@ -40,6 +41,7 @@ __all__ = [
     "Key",
     "MissingKey",
     "ProviderConfig",
+    "Retention",
     "Route",
     "Streams",
     "Target",
@@ -81,6 +83,8 @@ class Config(Table):
     """What all routes share: circuit breakers and retry budgets, one of each for a target."""
     streams: Streams = Streams()
     """How long a stream lives without a reader, and what is kept of it."""
+    retention: Retention = Retention()
+    """How long the database keeps a row for each stream."""
     gateway: Gateway = Gateway()
     """What midstream serves itself."""
     keys: dict[Name, Key] = Field(default_factory=dict)

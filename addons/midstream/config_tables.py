@@ -222,6 +222,13 @@ class Streams(Table):
         return Path(self.spool_dir).expanduser() if self.spool_dir else None
 
 
+class Retention(Table):
+    """`[retention]`: how long the database keeps a row for each stream."""
+
+    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """Days; older streams are summed up by hour, provider and model, and their rows deleted. 0: every row is kept for ever."""
+
+
 class Gateway(Table):
     """`[gateway]`: what midstream serves itself."""
 

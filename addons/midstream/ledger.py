@@ -93,8 +93,16 @@ class Ledger:
         if ledger is None:
             ledger = _OPEN[path] = cls(StoreWriter(path))
             ledger._path = path
+            ledger._store.follow(ledger._running)
         ledger._users += 1
         return ledger
+
+    def retain(self, keep_days: Callable[[], float]) -> None:
+        """Have rows older than this summed up and deleted; 0: never. It is asked every hour, on the store's thread."""
+        self._store.retain(keep_days)
+
+    def _running(self) -> list[Observation]:
+        return [account.observation for account in list(self.live.values())]
 
     def open(self, account: Account) -> None:
         """A stream has begun: show it as in flight."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Self
 
-from midstream import processes, survey
+from midstream import processes
+from midstream import survey as surveys
 from midstream.records import AttemptRecord
 from midstream.survey import OUTCOMES, SAMPLE, By, Row
 
@@ -131,25 +132,25 @@ class Reader:
 
         Percentiles are of streams that have rows, exact up to SAMPLE; of more, every group's are those of an even sample.
         """
-        return self._survey(by, which, survey.MEASURES).rows
+        return self._survey(by, which, surveys.MEASURES).rows
 
-    def survey(self, by: By = "model", which: Filter = EVERY) -> survey.Survey:
+    def survey(self, by: By = "model", which: Filter = EVERY) -> surveys.Survey:
         """The same with a sample of the streams themselves."""
-        return self._survey(by, which, survey.SAMPLED)
+        return self._survey(by, which, surveys.SAMPLED)
 
-    def _survey(self, by: By, which: Filter, columns: Sequence[str]) -> survey.Survey:
+    def _survey(self, by: By, which: Filter, columns: Sequence[str]) -> surveys.Survey:
         with self._at_one_moment():
-            found = survey.survey(self._conn, self._ask, by, which.where(), columns)
-            rows = survey.with_hours(found.rows, self._hours(by, which), by)
-        return survey.Survey(survey.ordered(rows, by), found.samples)
+            found = surveys.survey(self._conn, self._ask, by, which.where(), columns)
+            rows = surveys.with_hours(found.rows, self._hours(by, which), by)
+        return surveys.Survey(surveys.ordered(rows, by), found.samples)
 
     def _hours(self, by: By, which: Filter) -> list[Row]:
         """What is left of streams whose rows are gone; nothing where it cannot tell what is asked."""
         given = which.given()
         if "hours" not in self._tables or by == "app" or not given.keys() <= HOURS_KNOW:
             return []
-        where = " AND ".join(survey.conditions(given)) or "1"
-        return self._ask(*survey.hours_of(by, (where, list(given.values()))))
+        where = " AND ".join(surveys.conditions(given)) or "1"
+        return self._ask(*surveys.hours_of(by, (where, list(given.values()))))
 
     @contextmanager
     def _at_one_moment(self) -> Iterator[None]:

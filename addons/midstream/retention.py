@@ -15,8 +15,8 @@ from typing import Any
 from midstream.gaps import percentile
 from midstream.survey import OUTCOMES
 
-STEP_ROWS = 2_000
-"""Streams a step takes at most: some 100 ms, in which no other process can write. An hour that has no more is one step."""
+STEP_ROWS = 4_000
+"""Streams a step takes at most: some 80 ms, in which no other process can write. An hour that has fewer is one step."""
 
 KEYS = ("hour", "provider", "model")
 ADDED = (
@@ -37,6 +37,14 @@ COLUMNS = (*KEYS, *SUMS, *(f"{measure}_{kind}" for measure in MEASURES for kind 
 
 NOT_FAILED = "('complete', 'client_gone', 'interrupted')"
 """How an attempt ends that is not its provider's fault."""
+
+OLD = """
+    SELECT coalesce(sum(streams), 0) AS streams, count(*) AS hours FROM (
+        SELECT count(*) AS streams FROM streams WHERE started_at < ?
+        GROUP BY substr(started_at, 1, 13), provider, coalesce(nullif(model_served, ''), model_requested)
+    )
+"""
+"""How many streams there are to sum up, and in how many rows of `hours`."""
 
 type Row = dict[str, Any]
 
@@ -72,19 +80,6 @@ def step(conn: sqlite3.Connection, before: str) -> Step:
         conn.execute("DELETE FROM attempts WHERE stream_id IN (SELECT value FROM json_each(?))", (ids,))
         conn.execute("DELETE FROM streams WHERE rowid IN (SELECT value FROM json_each(?))", (numbers,))
     return Step(len(rows), more=len(found) == STEP_ROWS)
-
-
-def old(conn: sqlite3.Connection, before: str) -> tuple[int, int]:
-    """How many streams there are to sum up, and how many rows of `hours` they make."""
-    groups = "substr(started_at, 1, 13), provider, coalesce(nullif(model_served, ''), model_requested)"
-    [row] = _rows(
-        conn,
-        f"""SELECT coalesce(sum(streams), 0) AS streams, count(*) AS hours FROM (
-            SELECT count(*) AS streams FROM streams WHERE started_at < ? GROUP BY {groups}
-        )""",  # noqa: S608 - names of our own
-        (before,),
-    )
-    return row["streams"], row["hours"]
 
 
 def _taken() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """How long a break takes: from the last token before it to the first one after it, beyond the target's own time to first token.
 
-    python tests/bench/heal.py --rounds 50
+python tests/bench/heal.py --rounds 50
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from end_to_end.harness import Authority, Provider, running  # noqa: E402 - the tests' own, once they can be found
-from end_to_end.healing import WORDS, answer, healing_proxy  # noqa: E402
+from end_to_end.harness import Authority, Provider, running
+from end_to_end.healing import WORDS, answer, healing_proxy
 
 ROUTE = '[healing]\nfailures = 1000\nretry_budget = 1.0\n[[routes]]\non_break = "continue"\n'
 FIRST_TOKEN = 0.1

@@ -1,8 +1,9 @@
-"""What the live page costs the streams: the same relaying mitmdump with no page open, its events read, and a Chromium that shows it.
+"""What the live page costs the streams: a relaying mitmdump with no page open, its events read, a Chromium showing it.
 
     python tests/bench/watched.py [--rounds 3] [--no-chromium]
 
-Paced: 100 streams at 50 tokens/s; flood: 100 streams as fast as they go. They take turns within every round, one mitmdump for all.
+Paced: 100 streams at 50 tokens/s; flood: 100 streams as fast as they go. They take turns within every round, one
+mitmdump for all.
 """
 
 from __future__ import annotations

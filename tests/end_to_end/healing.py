@@ -41,7 +41,9 @@ DONE = b"data: [DONE]\n\n"
 
 def answer(words: tuple[str, ...] = WORDS, **more: Any) -> tuple[bytes, ...]:
     """A whole stream of OpenAI's chat API."""
-    opening = chunk(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}], **more)
+    opening = chunk(
+        choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}], **more
+    )
     said = [chunk(word, **more) for word in words]
     return (opening, *said, chunk(finish="stop", **more), usage(len(words), **more), DONE)
 

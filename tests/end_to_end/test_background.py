@@ -16,7 +16,7 @@ from end_to_end.harness import Authority, Provider, Proxy, running
 from end_to_end.healing import WHOLE, WORDS, Scripted, fails, healing_proxy
 from midstream.dialects.base import AnswerOptions
 from midstream.dialects.openai_responses_answer import ResponsesEncoder
-from midstream.events import END, Finish, Start, Text, ToolCall, Usage
+from midstream.events import END, Event, Finish, Start, Text, ToolCall, Usage
 from midstream.wire.framing import Framing
 
 ROUTE = '[[routes]]\nmodel = "gpt-5*"\non_break = "continue"\nattempts = 3\nbackoff = { base = 0.05 }\n'
@@ -25,7 +25,7 @@ ROUTE = '[[routes]]\nmodel = "gpt-5*"\non_break = "continue"\nattempts = 3\nback
 def frames() -> list[bytes]:
     """A whole response: text, then a tool call."""
     encoder = ResponsesEncoder(AnswerOptions(id="resp_first", model="gpt-5", created=1))
-    said = [
+    said: list[Event] = [
         Start("resp_first", "gpt-5-2026"),
         *(Text(word) for word in WORDS),
         ToolCall(0, "call_1", "weather", '{"city":', block=1),
@@ -105,7 +105,7 @@ def test_a_response_that_is_gone_is_gone_on_from_otherwise(proxy: Proxy, provide
     """The provider no longer has it: then as any other stream."""
     seen: list[str] = []
     rest = ResponsesEncoder(AnswerOptions(id="resp_second", model="gpt-5", created=1))
-    events = [Start("resp_second", "gpt-5"), *(Text(word) for word in WORDS[20:]), Finish("stop"), END]
+    events: list[Event] = [Start("resp_second", "gpt-5"), *(Text(word) for word in WORDS[20:]), Finish("stop"), END]
     pieces = [Framing("sse").write(rest.feed(event)) for event in events]
 
     async def script(request: web.Request) -> web.StreamResponse:

@@ -296,7 +296,9 @@ def test_a_primary_that_was_down_is_used_again(proxy: Proxy, provider: Provider,
     assert said[0].model == "gpt-4o-2024"
 
 
-def test_while_the_breaker_is_open_the_primary_is_left_alone(proxy: Proxy, provider: Provider, backup: Provider) -> None:
+def test_while_the_breaker_is_open_the_primary_is_left_alone(
+    proxy: Proxy, provider: Provider, backup: Provider
+) -> None:
     primary = Scripted(provider, fails(503))
     Scripted(backup, backup_answer())
     assert text(ask(proxy)) == WHOLE

@@ -158,5 +158,3 @@ def test_no_wrong_text_and_nothing_left_behind(
     while open_files(proxy) > 2 * STREAMS + 60 and time.monotonic() < until:
         time.sleep(0.05)  # polls another process
     assert open_files(proxy) <= 2 * STREAMS + 60  # pooled connections to the providers, and the process's own
-
-

@@ -22,9 +22,7 @@ from end_to_end.harness import ADDONS, DEADLINE, Authority, Provider, Proxy, cut
 from end_to_end.web_clients import KEYS, TOKEN, need
 
 OPENAI = '[providers.openai]\napi_key = "sk-the-providers-own"\n'
-HEALING = (
-    '[[routes]]\nmodel = "gpt-4o*"\ntargets = ["openai"]\non_break = "continue"\nbackoff = { base = 0.01, max = 0.01 }\n'
-)
+HEALING = '[[routes]]\nmodel = "gpt-4o*"\ntargets = ["openai"]\non_break = "continue"\nbackoff = { base = 0.01, max = 0.01 }\n'
 HOSTILE = "<img/src=x/onerror=alert(1)>"
 ROW = "#live-rows .stream"
 ENDED = "#ended-rows .stream"

@@ -18,6 +18,7 @@ import aiohttp
 import h2.connection
 import pytest
 from aiohttp import web
+from mitmproxy import http
 from mitmproxy import io as flow_io
 
 from end_to_end.harness import SETS, Authority, Provider, Proxy, chunks, clean_environment, running
@@ -103,6 +104,7 @@ def test_a_key_in_the_query_reaches_the_provider_and_no_flow_and_no_log(
     assert b"NobodyShallSeeThis" not in saved.read_bytes() + "".join(proxy.log).encode() + proxy.db.read_bytes()
     with saved.open("rb") as file:
         (flow,) = flow_io.FlowReader(file).stream()
+    assert isinstance(flow, http.HTTPFlow)
     assert flow.request.path == path.partition("&key")[0]
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from midstream.breakers import Limits
 from midstream.config import Config
@@ -47,12 +48,12 @@ def test_the_policy_allows_nothing_inline_or_foreign() -> None:
     assert sources == {"'none'", "'self'", "'script'"}
 
 
-async def _nothing(exchange: Exchange, caller: Caller) -> None:
+async def _nothing(exchange: Exchange, caller: Caller) -> web.StreamResponse:
     raise AssertionError
 
 
 def test_pages_are_served_for_the_time_of_the_block() -> None:
-    with pages.serving({"/x": _nothing, "/x/": _nothing}, without_key=frozenset(("/x",))):  # type: ignore[dict-item]
+    with pages.serving({"/x": _nothing, "/x/": _nothing}, without_key=frozenset(("/x",))):
         assert pages.page_of("/x/y") is _nothing
         assert "/x" in pages.OPEN
         assert "/x/" not in pages.OPEN

@@ -256,7 +256,7 @@ def targets() -> Iterator[Targets]:
     """Those of a relay that runs."""
 
     class Relay:
-        class means:  # noqa: N801
+        class means:
             targets = Targets()
 
     relay: Any = Relay()
@@ -327,7 +327,7 @@ def test_streams_in_flight_are_bounded_too() -> None:
     ['a"b', "a\\b", "a\nb", "a\\n", 'x",le="0"} 1\n# HELP y', "a%sb%d", "\ud800", "\x00", "模型", "m" * 10_000, "{}"],
 )
 def test_hostile_names_are_no_markup(name: str) -> None:
-    row = {"model_requested": name, "app": name, "key": name, "provider": name}
+    row: dict[str, Any] = {"model_requested": name, "app": name, "key": name, "provider": name}
     text = scrape_text(account(Start(model=name), Text("x"), USAGE, END, cost=1.0, **row), live=(whole(**row),))
     text.encode()
     found = scraped(text)

@@ -97,7 +97,11 @@ def test_a_query_finds_what_it_asks_for(query: str, found: Scrape) -> None:
 
 
 def test_a_query_for_what_is_not_there_is_found_out(found: Scrape) -> None:
-    for wrong in ('midstream_streams_total{midstream_outcom="complete"}', "midstream_stream_total", 'midstream_cost_USD_total{a!=""}'):
+    for wrong in (
+        'midstream_streams_total{midstream_outcom="complete"}',
+        "midstream_stream_total",
+        'midstream_cost_USD_total{a!=""}',
+    ):
         selector = next(selectors(promql.parse(wrong)))
         assert samples_of(found, selector) == []
 
@@ -126,7 +130,7 @@ def test_the_variables_are_filled_from_labels_that_exist(found: Scrape) -> None:
 
 
 def test_it_is_a_dashboard_that_grafana_imports() -> None:
-    """What its importer asks for: no id of another installation, unique panels within the grid, no data source by its uid there."""
+    """What its importer asks for: no id of another installation, unique panels within the grid, no uid of a data source."""
     assert DASHBOARD["title"]
     assert DASHBOARD.get("id") is None
     assert DASHBOARD["schemaVersion"] >= 36

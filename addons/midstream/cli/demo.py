@@ -158,7 +158,11 @@ def _replaying(folder: Path, speed: float) -> Iterator[Stage]:
         click.echo(
             f"a provider on https://{LOOPBACK}:{server.port} replays recorded answers (their pauses are made up)"
         )
-        arguments = ["--set", f"ssl_verify_upstream_trusted_ca={folder / 'provider-ca.pem'}", *demo_break.breaking(folder)]
+        arguments = [
+            "--set",
+            f"ssl_verify_upstream_trusted_ca={folder / 'provider-ca.pem'}",
+            *demo_break.breaking(folder),
+        ]
         demo_break.announce()
         for host in SDK_OF_HOST:
             arguments += ["--set", f"midstream_connect_to={host}:443:{LOOPBACK}:{server.port}"]
@@ -195,7 +199,9 @@ def _run(folder: Path, stage: Stage, database: Path, calls: list[Call]) -> None:
         ca = ensure_ca(folder / "conf")
         trust = str(write_bundle(folder / "trust.pem", ca))
         with running([*arguments, *stage.arguments], port, ca, folder / "mitmdump.log", stage.auth):
-            click.echo(f"mitmdump on port {port} measures and relays; the app knows it as HTTPS_PROXY=http://{LOOPBACK}:{port}")
+            click.echo(
+                f"mitmdump on port {port} measures and relays; the app knows it as HTTPS_PROXY=http://{LOOPBACK}:{port}"
+            )
             _run_app(_app_environment(stage, port, trust), calls, folder / "app.log")
     except (CAError, ProxyError, OSError) as e:
         raise click.ClickException(str(e)) from e

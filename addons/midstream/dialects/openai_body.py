@@ -177,7 +177,11 @@ def _check_prefill(conversation: Conversation, dialect: str) -> None:
     """An answer begun by the client is not the same when it is begun anew: raises Inexpressible where the target would refuse to
     go on with it, or would take it for a turn that is over while the client's own dialect does not."""
     last = conversation.messages[-1] if conversation.messages else None
-    if last is None or last.role != "assistant" or not any(isinstance(p, TextPart) and p.text.strip() for p in last.parts):
+    if (
+        last is None
+        or last.role != "assistant"
+        or not any(isinstance(p, TextPart) and p.text.strip() for p in last.parts)
+    ):
         return
     begun = conversation.dialect in _CONTINUE or dialect in _CONTINUE
     if begun and takes_prefill(dialect, conversation.model) is False:

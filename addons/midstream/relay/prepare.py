@@ -117,8 +117,10 @@ def prepare_to_read_on(ask: Ask, target: Target, path: str, prices: str = "") ->
 
 
 def dialect_of(ask: Ask, target: Target) -> Dialect | None:
-    """What to ask a target in; None where nobody knows. The provider asked for takes what the client speaks: who has OpenAI's chat API often has its
-    other ones, or says 404 itself."""
+    """What to ask a target in; None where nobody knows.
+
+    The provider asked for takes what the client speaks: who has OpenAI's chat API often has its other ones, or says 404
+    itself."""
     provider = ask.config.provider(target.provider)
     spoken = provider.dialect if provider is not None else None
     if spoken == ask.dialect.name:

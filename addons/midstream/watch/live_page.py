@@ -132,10 +132,12 @@ class LivePage:
     async def _stream(self, exchange: Exchange, caller: Caller) -> web.StreamResponse:
         _reads(exchange)
         id_ = exchange.request.rel_url.path.removeprefix("/live/stream/")
-        details = self.feed.board.details(id_, self._ledger.live) or await asyncio.to_thread(self._ask_stream, id_)
+        details = self.feed.board.details(id_, self._ledger.live)
+        if details is None:
+            details = await asyncio.to_thread(self._ask_stream, id_)
         return exchange.json(200, {"now": round(time.time() * 1000)} | details, **SECURITY)
 
-    def _ask_stream(self, id_: str) -> Any:
+    def _ask_stream(self, id_: str) -> dict[str, Any]:
         try:
             with open_reader(self._db) as reader:
                 row = reader.stream(id_)
