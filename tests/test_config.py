@@ -756,6 +756,7 @@ def test_every_option_is_described_and_in_the_reference() -> None:
         "timeouts",
         "healing",
         "streams",
+        "retention",
         "gateway",
         "keys",
     }
@@ -770,6 +771,7 @@ def test_every_option_is_described_and_in_the_reference() -> None:
         "timeouts",
         "[healing]",
         "[streams]",
+        "[retention]",
         "[gateway]",
         "[keys.NAME]",
     ):
