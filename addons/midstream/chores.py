@@ -7,10 +7,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from midstream import progress, retention, rows
-from midstream.observation import Observation
 from midstream.transactions import transaction
+
+if TYPE_CHECKING:
+    from midstream.observation import Observation
 
 REST = 30.0
 """Seconds between two looks at whether there is something to do, while no stream runs."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from midstream.observation import Observation
+if TYPE_CHECKING:
+    from midstream.observation import Observation
 
 EVERY = 1.0
 """Seconds between two looks."""

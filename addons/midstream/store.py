@@ -14,19 +14,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from sqlite_utils import Database
 
 from midstream import processes, retention, rows, sqlite_errors
 from midstream.batching import Batcher
 from midstream.chores import Chores
-from midstream.observation import Observation
 from midstream.queries import Reader
 from midstream.records import AttemptRecord, StreamRecord
-from midstream.schema import migrations
 from midstream.transactions import transaction
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from midstream.observation import Observation
 
 DEFAULT_PATH = Path("~/.midstream/streams.db")
 
@@ -84,6 +85,10 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
 
 def open_writer(path: Path) -> Database:
     """Open, creating it if need be for this user alone, and bring its tables up to date. Raises OSError, sqlite3.Error."""
+    from sqlite_utils import Database  # only who writes needs it: a tenth of a second of every `midstream stats`
+
+    from midstream.schema import migrations
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         # -wal and -shm take their permissions from it. Never open a database that is there but through SQLite: closing it

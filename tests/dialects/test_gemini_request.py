@@ -473,9 +473,10 @@ def test_googles_sdk_would_send_the_same() -> None:
             type=types.Type.OBJECT, properties={"a": types.Schema(type=types.Type.INTEGER, nullable=True)}
         ),
     )
+    contents: list[Any] = ["hi", types.Part.from_bytes(data=b"A", mime_type="image/png")]
     client.models.generate_content(
         model="gemini-3-pro",
-        contents=["hi", types.Part.from_bytes(data=b"A", mime_type="image/png")],
+        contents=contents,
         config=types.GenerateContentConfig(
             system_instruction="s",
             temperature=0.5,

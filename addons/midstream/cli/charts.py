@@ -10,6 +10,9 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = ".:-=+*%@"
 """The same from little to much, where the output's encoding has no blocks. Nothing at all is a space."""
 
+DECADES = 10_000.0
+"""Largest over smallest value of a logarithmic scale: over more of them nothing could be told apart."""
+
 STEPS = (1.0, 2.0, 5.0)
 """Of a decade: the marks of an axis."""
 
@@ -28,8 +31,9 @@ def _mark(value: float | None, highest: float, marks: str) -> str:
 
 
 def log_edges(least: float, most: float, bins: int) -> list[float]:
-    """The bins' edges, evenly spread over the logarithm: one more than bins. Values of 0 belong to the first."""
-    low, high = math.log(max(least, 1e-3)), math.log(max(most, 2e-3))
+    """The bins' edges, evenly spread over the logarithm: one more than bins. What lies four decades below the most, and 0,
+    belongs to the first."""
+    low, high = math.log(max(least, most / DECADES, 1e-3)), math.log(max(most, 2e-3))
     if high - low < 1e-9:
         low, high = low - 0.1, high + 0.1
     return [math.exp(low + (high - low) * i / bins) for i in range(bins + 1)]

@@ -1,15 +1,18 @@
-"""What a report and the charts of `stats` are drawn from: groups, their distributions, and how things went over time. Pure."""
+"""What a report and the charts of `stats` are drawn from: groups, their distributions, and how things went over time."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midstream.gaps import percentile
-from midstream.survey import SAMPLED, Sample, Survey
+from midstream.survey import SAMPLED, Sample
+
+if TYPE_CHECKING:
+    from midstream.queries import Filter, Reader
 
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
 """Seconds that one step in time may have: those a person can name."""
@@ -18,6 +21,7 @@ TTFT, STARTED, OUTPUT, OUTCOME, COST = (
     SAMPLED.index(name) for name in ("ttft_ms", "started_at", "output_tokens", "outcome", "cost_usd")
 )
 WRONG = ("failed", "truncated")
+QUANTILES = (0.5, 0.95, 0.99)
 
 type Row = dict[str, Any]
 
@@ -48,7 +52,8 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """models, providers, apps: rows as `Reader.stats` has them; ttft: by model, sorted milliseconds of its (sampled) streams."""
+    """models, providers, apps: rows as `Reader.stats` has them; ttft: by model, sorted milliseconds of its (sampled) streams;
+    overall: quantiles of all; troubles: how many streams ended badly, by provider, model, outcome and type of error."""
 
     made: datetime
     since: str | None
@@ -56,6 +61,7 @@ class Report:
     providers: list[Row]
     apps: list[Row]
     ttft: dict[str, list[float]]
+    overall: dict[float, float]
     timeline: Timeline
     troubles: list[Row]
 
@@ -139,16 +145,37 @@ def step_name(seconds: int) -> str:
     return "second" if seconds == 1 else f"{seconds} seconds"
 
 
-def gather(surveys: dict[str, Survey], troubles: Sequence[Row], since: str | None, steps: int = 120) -> Report:
-    """surveys: of model, provider and app."""
-    model = surveys["model"]
+TROUBLES = """
+    SELECT provider, coalesce(nullif(model_served, ''), model_requested) AS model, outcome, error_type, count(*) AS streams
+    FROM streams WHERE outcome IN ('failed', 'truncated') AND {where}
+    GROUP BY 1, 2, 3, 4 ORDER BY streams DESC, 1, 2, 3, 4 LIMIT 12
+"""
+
+
+def ask(reader: Reader, which: Filter, steps: int = 90) -> Report:
+    """Ask a database for all that a report tells; steps: how finely it tells how things went over time."""
+    where, values = which.where()
+    models = reader.survey("model", which)
     return Report(
         made=datetime.now(UTC),
-        since=since,
-        models=model.rows,
-        providers=surveys["provider"].rows,
-        apps=surveys["app"].rows,
-        ttft=distributions(model.samples),
-        timeline=timeline(model.samples, steps) or Timeline(1, [], sampled=False),
-        troubles=list(troubles),
+        since=which.since,
+        models=models.rows,
+        providers=reader.stats("provider", which),
+        apps=reader.stats("app", which),
+        ttft=distributions(
+            {row["model"]: models.samples[row["model"]] for row in models.rows if row["model"] in models.samples}
+        ),
+        overall=overall(models.samples.values()),
+        timeline=timeline(models.samples, steps) or Timeline(1, [], sampled=False),
+        troubles=reader.ask(TROUBLES.format(where=where), values),
     )
+
+
+def overall(samples: Iterable[Sample]) -> dict[float, float]:
+    """The quantiles QUANTILES of the time to first token of all groups together, each stream as often as it stands for."""
+    found = sorted((stream[TTFT], weight) for weight, stream in _streams(samples) if stream[TTFT] is not None)
+    total, below, result = sum(weight for _, weight in found), 0, {}
+    for value, weight in found:
+        below += weight
+        result.update({q: value for q in QUANTILES if q not in result and below >= q * total})
+    return result
