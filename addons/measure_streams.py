@@ -23,6 +23,8 @@ from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import SessionDecoder
 from midstream.events import Asked, End, Event, Failure, Start
 from midstream.observation import Outcome
+from midstream.relay.drain import drain
+from midstream.relay.refusal import error_body, shutting_down
 from midstream.wire import Frame
 
 log = logging.getLogger(__name__)
@@ -77,7 +79,8 @@ class _Stream:
     def forget(self) -> None:
         self._ledger.forget(self._account)
 
-    def end(self, outcome: Outcome, error_type: str = "", error: str = "") -> None:
+    def end(self, outcome: Outcome, error_type: str = "", error: str = "", *, http_status: int | None = None) -> None:
+        self._observation.record.http_status = http_status or self._observation.record.http_status
         self._read()
         if self._decoder is not None:
             self._feed(self._decoder.close(), time.monotonic())
@@ -168,10 +171,20 @@ class MeasureStreams:
         match = flows.recognise(flow, self._in_force.whose)
         if match is None:
             return
-        if not flows.is_handshake(flow.request):
+        if self._ledger.draining and ctx.master.addons.get("relaystreams") is None:  # which tells more of them apart
+            self._refuse(flow, match, self._ledger)
+        elif not flows.is_handshake(flow.request):
             self._streams[flow.id] = _Stream(match, flow, self._ledger)
         elif match.dialect.session is not None:
             self._sessions[flow.id] = _Session(match, match.dialect.session(), flow, self._ledger)
+
+    def _refuse(self, flow: http.HTTPFlow, match: registry.Match, ledger: ledgers.Ledger) -> None:
+        """mitmdump is being stopped: better an error now, which SDKs ask again after, than one in the midst of the answer."""
+        refusal = shutting_down()
+        headers = {"content-type": "application/json", **refusal.headers}
+        flow.response = http.Response.make(refusal.status, error_body(refusal.failure, match.dialect), headers)
+        flow.metadata[flows.RELAYED] = True  # its row is written
+        _Stream(match, flow, ledger).end("failed", refusal.failure.type, str(refusal), http_status=refusal.status)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         response = flow.response
@@ -236,7 +249,9 @@ class MeasureStreams:
             reason = f"WebSocket closed with code {flow.websocket.close_code} {flow.websocket.close_reason or ''}"
             session.end("client_gone" if left else "truncated", "websocket_closed", reason)
 
-    def done(self) -> None:
+    async def done(self) -> None:
+        if self._ledger is not None:
+            await drain(self._ledger, self._in_force.config.streams.drain)
         everything: list[_Stream | _Session] = [*self._streams.values(), *self._sessions.values()]
         for open_ in everything:
             open_.end("interrupted", "interrupted", "mitmdump was told to stop")

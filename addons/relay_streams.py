@@ -25,6 +25,7 @@ from midstream.config import ConfigError
 from midstream.config_in_force import InForce
 from midstream.dialects import registry
 from midstream.relay import access, ask, asked, tickets, upstream
+from midstream.relay.drain import drain, passed_on
 from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
 
@@ -41,16 +42,6 @@ START_WAIT = 10.0
 
 GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""
-
-
-class _KeepingHost:
-    """mitmproxy's options for a client of the gateway's own listener. There mitmproxy would overwrite the Host header before any
-    hook sees it, and it is by the Host header that a web page which has its own name point at this machine is found out."""
-
-    keep_host_header = True
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(ctx.options, name)
 
 
 class _Original(NamedTuple):
@@ -75,6 +66,7 @@ class RelayStreams:
         self._ledger: ledgers.Ledger | None = None
         self._originals: dict[str, _Original] = {}
         self._arrivals: dict[str, GatewayJob] = {}
+        self._passing: set[str] = set()
         self._in_force = InForce.of("")
         self._poller: asyncio.Task[None] | None = None
 
@@ -119,7 +111,7 @@ class RelayStreams:
         if isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == access.GATEWAY_HOST:
             handler = _handler(client)
             if handler is not None:
-                handler.layer.context.options = _KeepingHost()
+                handler.layer.context.options = flows.KeepingHost(ctx.options)
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         request = flow.request
@@ -191,6 +183,7 @@ class RelayStreams:
         real = (request.scheme, request.host, request.port, shown, request.headers, request.raw_content)
         self._originals[flow.id] = _Original(job, *real, flow.server_conn.via)
         flow.metadata[flows.RELAYED] = True
+        self._passing.add(flow.id)
         headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":
             headers["connection"] = "close"  # mitmproxy never reuses an HTTP/1 connection for an HTTP/2 client
@@ -220,7 +213,11 @@ class RelayStreams:
         if flow.metadata.get(GATEWAY) and flow.websocket is not None:
             del flow.websocket.messages[:-1]  # mitmproxy keeps every message for as long as the flow
 
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._passing.discard(flow.id)
+
     def error(self, flow: http.HTTPFlow) -> None:
+        self._passing.discard(flow.id)
         self._arrivals.pop(flow.id, None)
         original = self._originals.pop(flow.id, None)
         if original is not None:
@@ -240,8 +237,11 @@ class RelayStreams:
     async def done(self) -> None:
         if self._poller is not None:
             self._poller.cancel()
+        if self._ledger is not None:
+            await drain(self._ledger, self._in_force.config.streams.drain)
         if self._relay is not None:
             await self._relay.stop()
+            await passed_on(self._passing)
         if self._ledger is not None:
             self._ledger.shut()
 

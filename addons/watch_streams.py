@@ -23,6 +23,7 @@ from midstream import ledger as ledgers
 from midstream.config import Config, ConfigError
 from midstream.config_in_force import InForce
 from midstream.relay import access, pages
+from midstream.relay.drain import drain
 from midstream.watch import otel
 from midstream.watch.live_page import LivePage
 from midstream.watch.metrics import Metrics
@@ -77,6 +78,8 @@ class WatchStreams:
         return self._in_force.config
 
     async def done(self) -> None:
+        if self._ledger is not None:
+            await drain(self._ledger, self._config().streams.drain)
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)

@@ -216,6 +216,8 @@ class Streams(Table):
     """Bytes of each stream that are spooled to disk beyond that, before the provider is paused; 0: paused at once."""
     spool_dir: Folder = ""
     """Folder of the spool files. Empty: the system's folder for temporary files."""
+    drain: SecondsOrZero = 10.0
+    """Seconds that streams in flight may take to finish once the proxy is told to stop; then they end as errors. 0: at once."""
 
     @property
     def spool_folder(self) -> Path | None:

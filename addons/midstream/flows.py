@@ -30,6 +30,19 @@ _PRODUCT = re.compile(r"[^\s/(;]+(?:/(?=[A-Za-z])[^\s/(;]+)?")
 _ADDRESS = re.compile(r"[\d.]+|.*:.*")
 
 
+class KeepingHost:
+    """mitmproxy's options for a client of the gateway's own listener. There mitmproxy would overwrite the Host header before any
+    hook sees it, and it is by the Host header that a web page which has its own name point at this machine is found out."""
+
+    keep_host_header = True
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._options, name)
+
+
 def db_path(option: str) -> Path:
     """The file that midstream_db names. Raises ValueError quoting it if it names none."""
     path = Path(option).expanduser()

@@ -80,8 +80,12 @@ class Ledger:
         """The streams that run, by id, oldest first."""
         self.watchers: list[Callable[[Account], None]] = []
         """Told of each stream that is over, once its tokens and its price are known; in the counting thread."""
+        self.occupied: list[Callable[[], bool]] = []
+        """Say whether somebody still reads what is over by its row."""
+        self.draining = False
+        """Set when mitmdump is told to stop: no stream is begun any more."""
         self.stopping = False
-        """Set when mitmdump is told to stop: streams that end now were interrupted, not left by their clients."""
+        """Set when those in flight have had their time: streams that end now were interrupted, not left by their clients."""
 
     @classmethod
     def of(cls, path: Path) -> Ledger:
@@ -103,6 +107,11 @@ class Ledger:
 
     def _running(self) -> list[Observation]:
         return [account.observation for account in list(self.live.values())]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a stream runs, or is being read."""
+        return bool(self.live) or any(reading() for reading in self.occupied)
 
     def open(self, account: Account) -> None:
         """A stream has begun: show it as in flight."""

@@ -258,7 +258,12 @@ class Proxy:
             except sqlite3.OperationalError:
                 return []  # the table is not there yet
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM, *, patiently: bool = False) -> int:
+        """patiently: streams in flight may finish; else they end after a moment, at the second signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(DEADLINE if patiently else 0.5)
         if self.process.poll() is None:
             self.process.send_signal(how)
         code = self.process.wait(DEADLINE)

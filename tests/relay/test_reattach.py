@@ -99,7 +99,7 @@ class FakeLedger:
     """Remembers what was settled."""
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.stopping = self.draining = False
         self.open_rows: list[StreamRecord] = []
         self.rows: list[StreamRecord] = []
 

@@ -21,7 +21,7 @@ READY_SECONDS = 60.0
 """How long a proxy may take to start: it takes two seconds, on a machine with nothing better to do."""
 
 STOP_SECONDS = 20.0
-"""How long it may take to settle its open streams and to flush them."""
+"""How long it may take to let its streams finish (`streams.drain`), to settle those that are left, and to flush all."""
 
 PROBE_SECONDS = 5.0
 
@@ -114,11 +114,10 @@ def _last_lines(log: Path, limit: int = 2000) -> str:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """Ask it to finish, wait for it to flush, and end it by force only if it does not."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    for end in (process.terminate, process.terminate, process.kill):  # the second one ends the streams that are left
+        end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+            break
     if process.stdin is not None:
         process.stdin.close()

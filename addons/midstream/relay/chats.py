@@ -36,6 +36,7 @@ class Starter:
 
     async def start(self, body: Json, caller: Caller, origin: tuple[str, str], *, proxy: tuple[str, str]) -> Stream:
         """Start a chat. origin: the client's address and User-Agent. Raises Refusal, or ValueError naming a wrong field."""
+        self.means.admit()
         ask = self._ask(body, caller, proxy)
         account = _account(ask, as_str(body.get("model")), origin)
         account.prompt = lambda: (OPENAI_CHAT.prompt(body), _template_tokens(ask, body))

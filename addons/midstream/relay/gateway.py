@@ -89,7 +89,8 @@ class Gateway:
         if allowed:
             exchange.headers = cors.headers(origin)
         if path == "/healthz":
-            return exchange.json(200, {"status": "ok"})
+            draining = self._starter.means.ledger.draining
+            return exchange.json(503 if draining else 200, {"status": "draining" if draining else "ok"})
         if not allowed and not _is_visit(headers, path):
             raise Refusal(403, "pages of this origin may not call the gateway: see gateway.allowed_origins")
         if request.method == "OPTIONS":

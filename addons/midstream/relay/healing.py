@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from midstream import plan
 from midstream.breakers import Health, Limits, Targets
@@ -21,6 +22,7 @@ from midstream.relay.clock import ProgressClock
 from midstream.relay.passage import Passage, Shown
 from midstream.relay.prepare import RuledOut
 from midstream.relay.questions import Question, Questions
+from midstream.relay.refusal import RETRY_AFTER, shutting_down, stopped
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import Upstream, UpstreamError
 
@@ -39,6 +41,13 @@ class Means:
     upstream: Upstream
     ledger: Ledger
     targets: Targets = field(default_factory=Targets)
+    delivering: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Those that deliver to a client's own connection, to be told when midstream stops."""
+
+    def admit(self) -> None:
+        """Raises Refusal (503) once midstream is being stopped."""
+        if self.ledger.draining:
+            raise shutting_down()
 
 
 @dataclass(slots=True)
@@ -72,6 +81,14 @@ class Healing:
                 return await self.shown.sink.finish()
             step = await self._after(step.target, failed, policy)
         await self._give_up()
+
+    async def stop(self) -> None:
+        """Midstream stops, and the attempt was cancelled: the client learns that its answer ends here."""
+        self.failure = stopped()
+        if self.shown.begun:
+            await self.shown.sink.break_off(self.failure, lambda: self.shown.delivered.events)
+        else:
+            await self.shown.sink.refuse(Refused(self.failure, retry_after=RETRY_AFTER))
 
     async def _try(self, number: int) -> Broken | None:
         """One attempt at a target; None when it brought the answer to its end."""

@@ -69,6 +69,10 @@ class KeptStream:
                 self.failed = True
                 kind = failure.type or failure.code or str(failure.status or "error")
                 self.settle("truncated" if self.head is not None else "failed", kind, failure.message)
+        except asyncio.CancelledError:
+            if not self._ledger.stopping:
+                raise
+            await self._healing.stop()
         except Exception:
             log.exception("an intercepted stream failed")
             self.failed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 
 from aiohttp import web
 
@@ -14,6 +15,8 @@ from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.native_sink import NativeSink
 from midstream.relay.passage import Shown
+from midstream.relay.refusal import RETRY_AFTER, shutting_down
+from midstream.relay.sink import Refused
 
 HELD_LIMIT = 64 * 1024
 """Bytes that one HTTP/2 client's stream may leave waiting in mitmproxy before its provider is paused."""
@@ -40,16 +43,41 @@ async def deliver(job: Job, request: web.BaseRequest, means: Means) -> web.Strea
     shown = Shown(job.ask, account, ledger, NativeSink(job.ask, job.stream, out))
     healing = Healing(shown, means)
     try:
-        await healing.run()
+        with cancelled_at_the_end(means):
+            await healing.run()
         settle_as(account, ledger, healing)
     except ClientStalled:
         settle(account, ledger, "client_gone", "client_stalled", f"the client read nothing for {READ_TIMEOUT:.0f} s")
         out.abort()
     except (asyncio.CancelledError, ConnectionResetError):
         settle_left(account, ledger, "the client left" if shown.begun else "the client left before the answer began")
-        raise
+        if not ledger.stopping or request.transport is None:
+            raise
+        await healing.stop()
     finally:
         out.close()
+    return out.response
+
+
+@contextlib.contextmanager
+def cancelled_at_the_end(means: Means) -> Iterator[None]:
+    """What this task does is cancelled when midstream stops; then it has a moment to say so."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    means.delivering.add(task)
+    try:
+        yield
+    finally:
+        means.delivering.discard(task)
+
+
+async def refuse(job: Job, request: web.BaseRequest, ledger: Ledger) -> web.StreamResponse:
+    """Midstream is being stopped: the client is told so in its own dialect, and the row says it."""
+    out, refusal = ClientOut(job, request), shutting_down()
+    ledger.open(job.account)
+    await NativeSink(job.ask, job.stream, out).refuse(Refused(refusal.failure, retry_after=RETRY_AFTER))
+    job.account.observation.record.http_status = refusal.status
+    settle(job.account, ledger, "failed", refusal.failure.type, str(refusal))
     return out.response
 
 

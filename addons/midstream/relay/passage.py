@@ -165,8 +165,10 @@ class Passage:
     async def _pass_unseen(self, piece: bytes) -> None:
         """Send first, then read: parsing must not delay a token, and nobody would act upon what it tells."""
         now = time.monotonic()
-        await self._wait(self._shown.sink.pass_on(piece))
-        events = self._attempt.take(piece).events
+        try:
+            await self._wait(self._shown.sink.pass_on(piece))
+        finally:  # also when cancelled: the client has it, and what may follow it depends on where it ends
+            events = self._attempt.take(piece).events
         self._observe(events, now)
         if self._shown.strict:
             self._note(events)

@@ -20,7 +20,7 @@ from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head
 from midstream.relay.passage import Shown
 from midstream.relay.prepare import Prepared
-from midstream.relay.refusal import error_body
+from midstream.relay.refusal import error_body, stopped
 from midstream.relay.sink import Refused, Said
 from midstream.relay.streams import Stream
 
@@ -108,9 +108,7 @@ class Producer:
                 outcome = "truncated" if shown.begun else "failed"
         except asyncio.CancelledError:
             outcome = "client_gone" if stream.failure is not None else "interrupted"
-            sink.fail(
-                stream.failure or Failure("midstream stopped", type="interrupted", code="interrupted", status=503)
-            )
+            sink.fail(stream.failure or stopped())
         except Exception:
             log.exception("a stream of the gateway failed")
             outcome = "failed"

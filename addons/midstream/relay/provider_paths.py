@@ -47,6 +47,7 @@ class ProviderPaths:
 
     async def answer(self, exchange: Exchange, caller: Caller, dialect: Dialect) -> web.StreamResponse:
         """Forward to the provider of the model that the request names. Raises Refusal, UnknownModel or ValueError."""
+        self._means.admit()
         config = self._config()
         body = await read_body(exchange, config.gateway.body_limit)
         path = exchange.request.rel_url.raw_path

@@ -11,6 +11,7 @@ from functools import partial
 from aiohttp import web
 
 from midstream.config import Config
+from midstream.relay import native
 from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.kept_stream import Follower, KeptStream
@@ -20,6 +21,9 @@ from midstream.relay.upstream import UpstreamRequest
 
 LIMIT = 256
 """Streams at once whose clients are gone; the oldest go first. With the default window they hold 64 MiB of memory at most."""
+
+STOP_WAIT = 1.0
+"""Seconds that streams get at mitmdump's end to tell their clients that it is theirs."""
 
 NOTICE = 0.25
 """Seconds that a retry waits for mitmproxy to notice that the first try's client is gone: an HTTP/2 client's reset and its retry
@@ -44,7 +48,10 @@ class Reattach:
     async def deliver(self, job: Job, request: web.BaseRequest) -> web.StreamResponse:
         """Answer from the stream that this request is a retry of, else from a new one."""
         assert job.ask.sent is not None  # noqa: S101 - what `wants` says
-        stream = await self._find(job.ask.sent) or self._start(job)
+        stream = await self._find(job.ask.sent)
+        if stream is None and self._ledger.draining:
+            return await native.refuse(job, request, self._ledger)
+        stream = stream or self._start(job)
         follower = Follower(stream, job)
         job.account = stream.account
         try:
@@ -60,7 +67,9 @@ class Reattach:
             if stream.running or not stream.log.readers:  # else its reader has a moment to finish
                 stream.failed = True
                 self._drop(stream)
-        await asyncio.gather(*(stream.task for stream in streams if stream.task is not None), return_exceptions=True)
+        tasks = [stream.task for stream in streams if stream.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_WAIT)
 
     async def _find(self, request: UpstreamRequest) -> KeptStream | None:
         """The stream that a retry belongs to; None if it is to be asked anew."""

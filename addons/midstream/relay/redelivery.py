@@ -80,6 +80,7 @@ class Redelivery:
         )
 
     def _start(self, wanted: Intercepted, owner: str) -> Stream:
+        self._means.admit()
         dialect, body = wanted.match.dialect, wanted.request.body
         facts = dialect.read_request(urlsplit(wanted.request.url).path, registry.fields(body))
         match = replace(wanted.match, facts=facts)

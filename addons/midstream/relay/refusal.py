@@ -21,7 +21,11 @@ CODES = {
     416: "range_not_satisfiable",
     429: "rate_limit_exceeded",
     501: "not_implemented",
+    503: "shutting_down",
 }
+
+RETRY_AFTER = 5
+"""Seconds after which whoever is refused because midstream stops may ask again: another may run by then."""
 
 
 class Refusal(Exception):
@@ -34,6 +38,17 @@ class Refusal(Exception):
         self.status = status
         self.failure = Failure(message, type=type, code=code or CODES.get(status, ""), status=status)
         self.headers = dict(headers or {})
+
+
+def shutting_down() -> Refusal:
+    """No stream is begun any more."""
+    words = "midstream is being stopped and takes no new requests: ask again"
+    return Refusal(503, words, type="shutting_down", headers={"Retry-After": str(RETRY_AFTER)})
+
+
+def stopped() -> Failure:
+    """What becomes of a stream that did not finish before midstream had to stop."""
+    return Failure("midstream was stopped before the answer was whole", "interrupted", "shutting_down", status=503)
 
 
 def error_body(failure: Failure, dialect: Dialect | None = None) -> bytes:

@@ -17,7 +17,7 @@ from midstream.relay import native
 from midstream.relay.gateway import Gateway
 from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob, Job
-from midstream.relay.reattach import Reattach
+from midstream.relay.reattach import STOP_WAIT, Reattach
 from midstream.relay.redelivery import Redelivery
 from midstream.relay.tickets import HEADER, Tickets
 from midstream.relay.upstream import Upstream, UpstreamOptions
@@ -55,6 +55,7 @@ class Relay:
         self.address = self._runner.addresses[0][:2]
         OURS.add(self.address)
         RUNNING.append(self)
+        self._ledger.occupied.append(lambda: self._gateway.streams.read)
 
     def admit(self, job: Job | GatewayJob) -> str:
         """Return the ticket that makes the relay do this job, once."""
@@ -71,17 +72,23 @@ class Relay:
                 return await self._gateway.answer(job, request)
             if self._reattach.wants(job):
                 return await self._reattach.deliver(job, request)
+            if self._ledger.draining:
+                return await native.refuse(job, request, self._ledger)
             return await native.deliver(job, request, self.means)
         except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
             raise asyncio.CancelledError from None
 
     async def stop(self) -> None:
         """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
-        self._ledger.stopping = True
+        self._ledger.stopping = self._ledger.draining = True
         OURS.discard(self.address)
         if self in RUNNING:
             RUNNING.remove(self)
         await self._gateway.stop()
         await self._reattach.stop()
+        for task in (delivering := list(self.means.delivering)):
+            task.cancel()
+        if delivering:
+            await asyncio.wait(delivering, timeout=STOP_WAIT)
         await self._runner.cleanup()
         await self.means.upstream.close()

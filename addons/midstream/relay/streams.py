@@ -115,6 +115,11 @@ class Streams:
         stream = self._streams.get(stream_id)
         return (stream is not None and stream.owner == owner) or self._expired.get(stream_id) == owner
 
+    @property
+    def read(self) -> bool:
+        """Whether anybody reads any of them."""
+        return any(stream.log.readers for stream in self._streams.values())
+
     def live(self, owner: str) -> list[Stream]:
         """The owner's running streams, oldest first."""
         return [stream for stream in self._streams.values() if stream.live and stream.owner == owner]
