@@ -24,7 +24,7 @@ from midstream import ledger as ledgers
 from midstream.config import ConfigError
 from midstream.config_in_force import InForce
 from midstream.dialects import registry
-from midstream.relay import access, ask, asked, tickets, upstream
+from midstream.relay import access, ask, asked, heads, tickets, upstream
 from midstream.relay.drain import drain, passed_on
 from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
@@ -92,7 +92,8 @@ class RelayStreams:
             return
         # Eager would dial the provider on CONNECT, and fail there for one that is down, before anything could reroute.
         ctx.options.update(connection_strategy="lazy", tcp_timeout=max(ctx.options.tcp_timeout, TCP_TIMEOUT))
-        relay = Relay(_upstream_options(), self._ledger, lambda: self._in_force.config)
+        known = upstream.UpstreamOptions.of(ctx.options)
+        relay = Relay(known, self._ledger, lambda: self._in_force.config)
         await relay.start()
         self._relay = relay
         gc.freeze()  # all that was loaded stays: it need not be looked at, 30 ms long, whenever streams have made garbage
@@ -168,10 +169,17 @@ class RelayStreams:
         flow.request.path = "/"
 
     def _point_at_gateway(self, flow: http.HTTPFlow, job: GatewayJob) -> None:
-        """The gateway is in the relay, and gets the request as it is."""
+        """The gateway is in the relay, and gets the request as it is, if every HTTP server would read it alike."""
+        data = flow.request.data
+        fault = heads.fault_of(data.method, data.path, flow.request.headers.fields)
+        if fault is not None:
+            flow.request.stream, flow.response = False, http.Response.make(*heads.answer(fault))
+            return
         flow.metadata[GATEWAY] = True
         headers = flow.request.headers.copy()
         headers["host"] = "midstream"
+        if length := heads.countable(headers):
+            headers["content-length"] = length
         self._redirect(flow, job, headers)
 
     def _redirect(self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers) -> None:
@@ -277,17 +285,6 @@ def _upstream_request(flow: http.HTTPFlow) -> upstream.UpstreamRequest:
         body=request.raw_content or b"",
         proxy=proxy,
         proxy_auth=ctx.options.upstream_auth or "",
-    )
-
-
-def _upstream_options() -> upstream.UpstreamOptions:
-    options = ctx.options
-    return upstream.UpstreamOptions(
-        insecure=options.ssl_insecure,
-        trusted_ca=options.ssl_verify_upstream_trusted_ca or "",
-        trusted_dir=options.ssl_verify_upstream_trusted_confdir or "",
-        client_certs=options.client_certs or "",
-        connect_to=[connect.parse_spec(spec) for spec in getattr(options, "midstream_connect_to", ())],
     )
 
 

@@ -78,7 +78,7 @@ def test_a_get_with_a_prompt_and_its_headers(url: str, provider: Provider) -> No
         query = {"model": "gpt-4o-mini", "prompt": "Hi", "system": "Be brief", "temperature": "0.5"}
         async with session.get(f"{url}/v1/chat/stream", params=query) as response:
             assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-            assert "no-cache" in response.headers["cache-control"]
+            assert "no-store" in response.headers["cache-control"]
             assert response.headers["x-accel-buffering"] == "no"
             events = Events(response)
             found = await events.rest()

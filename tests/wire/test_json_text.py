@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream.wire.json_text import DEPTH_LIMIT, as_dict, as_int, as_list, as_str, dump_json, parse_json
+from midstream.wire.json_text import (
+    COMMA_LIMIT,
+    DEPTH_LIMIT,
+    LARGE,
+    as_dict,
+    as_int,
+    as_list,
+    as_str,
+    dump_json,
+    parse_json,
+)
 
 
 @pytest.mark.parametrize("depth", [DEPTH_LIMIT + 50, 5_000, 100_000, 2_000_000])
@@ -89,3 +99,21 @@ def test_only_the_right_type_is_taken() -> None:
     assert [as_str(v) for v in strange] == ["", "", "", "", "x", "", ""]
     assert [as_int(v) for v in strange] == [None, None, 1, None, None, None, None]
     assert [as_int(v, 0) for v in (2.0, math.inf, math.nan, "2")] == [2, 0, 0, 0]
+
+
+def test_values_without_end_are_not_parsed() -> None:
+    """Twenty times their size in memory; a large text with few values is no matter."""
+    empty = b"[" + b"[]," * (COMMA_LIMIT + 1) + b"[]]"
+    for text in (empty, empty.decode()):
+        with pytest.raises(ValueError, match="too many values"):
+            parse_json(text)
+    assert len(parse_json(b'["' + b"a" * 2 * LARGE + b'"]')[0]) == 2 * LARGE
+    assert len(parse_json(b"[" + b"[]," * 1000 + b"[]]")) == 1001
+
+
+@pytest.mark.parametrize("text", ["NaN", "1e999", "-1e999", "[Infinity]"])
+def test_a_number_that_json_has_no_form_for_is_not_written(text: str) -> None:
+    value = parse_json(text)
+    assert dump_json(value)
+    with pytest.raises(ValueError, match="not finite"):
+        dump_json(value, finite=True)

@@ -9,7 +9,6 @@ from midstream.wire import Frame
 from midstream.wire.json_text import Json, dump_json
 
 _INVALID, _SERVER = "invalid_request_error", "server_error"
-_ERROR_TYPES = {400: _INVALID, 401: _INVALID, 403: _INVALID, 404: _INVALID, 413: _INVALID, 422: _INVALID}
 
 
 def write_error(failure: Failure) -> Json:
@@ -26,4 +25,4 @@ def write_failure(failure: Failure) -> Frame:
 def _error_type(status: int | None) -> str:
     if status == 429:
         return "rate_limit_error"
-    return _ERROR_TYPES.get(status or 500, _SERVER)
+    return _INVALID if status is not None and 400 <= status < 500 else _SERVER

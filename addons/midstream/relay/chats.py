@@ -76,7 +76,9 @@ class Starter:
             provider=choice.provider.name,
             model=choice.model,
             path=PATH,
-            body=dump_json(_streaming(body) | {"model": choice.model}).encode(),  # `provider/model` is our name for it
+            body=dump_json(
+                _streaming(body) | {"model": choice.model}, finite=True
+            ).encode(),  # `provider/model` is our name for it
             route=choice.route,
             targets=choice.targets,
             config=config,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ from midstream.wire.json_text import Json, as_str
 
 REASON_LIMIT = 123
 """Bytes of a close frame's reason (RFC 6455, 5.5)."""
+
+VERSION = "13"
+_KEY = re.compile(r"[0-9A-Za-z+/]{21}[AQgw]==")
 
 MESSAGE_COST = QUANTUM // 2
 """Bytes in an HTTP body that cost as much as one message, which mitmproxy shows to its addons one by one."""
@@ -47,7 +51,9 @@ async def deliver(
     binary: bool,
     message_limit: int,
 ) -> web.StreamResponse:
-    """Serve a socket until either side leaves. opening: a stream to send at once, behind which event, and whether resumed."""
+    """Serve a socket until either side leaves. opening: a stream to send at once, behind which event, and whether resumed. Raises
+    Refusal for a handshake that is none."""
+    _check_handshake(exchange.request)
     socket = web.WebSocketResponse(
         autoping=True, compress=False, max_msg_size=message_limit, protocols=(BINARY, TEXT), timeout=5.0
     )
@@ -61,6 +67,18 @@ async def deliver(
     finally:
         await session.stop()
     return socket
+
+
+def _check_handshake(request: web.BaseRequest) -> None:
+    """RFC 6455, 4.2.1. mitmproxy would let a socket of another version through, and look at none of its messages."""
+    if request.headers.get("sec-websocket-version", "") != VERSION:
+        raise Refusal(
+            426, f"only version {VERSION} of WebSocket is spoken here", headers={"Sec-WebSocket-Version": VERSION}
+        )
+    if "upgrade" not in request.headers.get("connection", "").lower() or not _KEY.fullmatch(
+        request.headers.get("sec-websocket-key", "")
+    ):
+        raise Refusal(400, "a WebSocket wants Connection: Upgrade, and 16 bytes in base64 as Sec-WebSocket-Key")
 
 
 class _Session:

@@ -18,6 +18,7 @@ from midstream.relay.native import HELD_LIMIT, HELD_POLL, KEEPALIVE
 from midstream.relay.refusal import Refusal, error_body, status_of
 from midstream.relay.spool import Entry
 from midstream.relay.streams import Stream
+from midstream.wire.content_encoding import ContentDecoder
 from midstream.wire.json_text import dump_json
 
 HEAD_WAIT = 10.0
@@ -66,7 +67,7 @@ class Exchange:
         self, stream: Stream, content_type: str, *, status: int = 200, **headers: str
     ) -> web.StreamResponse:
         """Send the head of a streamed answer."""
-        common = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", "Content-Type": content_type}
+        common = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "Content-Type": content_type}
         named = {k.replace("_", "-"): v for k, v in headers.items()}
         reason = HTTPStatus(status).phrase
         response = web.StreamResponse(
@@ -133,10 +134,42 @@ async def take(reader: Reader, on_silence: Callable[[], Awaitable[None]]) -> lis
 
 
 async def read_body(exchange: Exchange, limit: int) -> bytes:
-    """The request's body. Raises Refusal (413) before more than `limit` bytes of it are held."""
+    """The request's body, without its content encoding. Raises Refusal: 413 before more than `limit` bytes of it are held, 408
+    where the client is silent for as long as one may be that reads nothing, 400 or 415 for what cannot be decoded."""
+    request = exchange.request
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    content = ContentDecoder(request.headers.get("content-encoding", ""))
+    _check(content)
     body = bytearray()
-    async for piece in exchange.request.content.iter_any():
-        body += piece
+    while piece := await _piece(exchange):
+        body += content.feed(piece)
+        _check(content)
         if len(body) > limit:
-            raise Refusal(413, f"the body is larger than {limit} bytes", headers={"Connection": "close"})
+            raise _too_large(limit)
+    body += content.close()
+    _check(content)
     return bytes(body)
+
+
+async def _piece(exchange: Exchange) -> bytes:
+    """What has come of the body; b"" at its end."""
+    try:
+        async with asyncio.timeout(exchange.read_timeout):
+            return await exchange.request.content.readany()
+    except TimeoutError:
+        waited = f"nothing of the body came for {exchange.read_timeout:g} s"
+        raise Refusal(408, waited, headers={"Connection": "close"}) from None
+    except web.RequestPayloadError:
+        raise Refusal(400, "the body's chunks cannot be read", headers={"Connection": "close"}) from None
+
+
+def _check(content: ContentDecoder) -> None:
+    """Raises Refusal for a body that cannot be decoded, or grows beyond all measure."""
+    for reason in content.take_damage():
+        status = 413 if content.bomb else 415 if content.unknown else 400
+        raise Refusal(status, f"Content-Encoding: {reason}", headers={"Connection": "close"})
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, f"the body is larger than {limit} bytes", headers={"Connection": "close"})

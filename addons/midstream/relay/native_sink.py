@@ -181,7 +181,7 @@ class NativeSink:
 
     def _head(self, content_type: str) -> Head:
         return Head(
-            200, "OK", [(b"content-type", content_type.encode()), (b"cache-control", b"no-cache"), *self._named()]
+            200, "OK", [(b"content-type", content_type.encode()), (b"cache-control", b"no-store"), *self._named()]
         )
 
     def _rerouted(self, prepared: Prepared, head: Head) -> Head:

@@ -67,7 +67,7 @@ class Redelivery:
         self, exchange: Exchange, wanted: Intercepted, owner: str, headers: dict[str, str]
     ) -> web.StreamResponse:
         async def start(body: Json) -> Stream:
-            request = replace(wanted.request, body=dump_json(body).encode())
+            request = replace(wanted.request, body=dump_json(body, finite=True).encode())
             return self._start(replace(wanted, request=request), owner)
 
         return await deliver_websocket.deliver(

@@ -8,12 +8,12 @@ import socket
 import time
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from midstream.config import Config
 from midstream.connect import OURS
 from midstream.ledger import Ledger
-from midstream.relay import native
+from midstream.relay import heads, native
 from midstream.relay.gateway import Gateway
 from midstream.relay.healing import Means
 from midstream.relay.job import GatewayJob, Job
@@ -27,6 +27,15 @@ log = logging.getLogger(__name__)
 SEND_BUFFER = 64 * 1024
 """Bytes of each stream on their way to mitmproxy, in the system's hands (Linux doubles it); left alone it takes megabytes."""
 
+
+LINE_MARGIN = 1024
+"""Bytes of a line beside what `heads` counts of it: a method, a name, the protocol's version."""
+
+ADDED_HEADERS = 8
+"""Headers that mitmproxy and its addon add to a request on its way here."""
+
+LINGER = 1.0
+"""Seconds that a connection takes what still comes of a body that was refused, so that mitmproxy sees why."""
 
 RUNNING: list[Relay] = []
 """The relays of this process, for whoever shows what they do: addons are modules of their own, and meet here."""
@@ -43,7 +52,18 @@ class Relay:
         self._gateway = Gateway(config, self.means)
         self._redelivery = Redelivery(config, self._gateway.streams, self.means)
         self._reattach = Reattach(config, self.means)
-        server = web.Server(self._answer, handler_cancellation=True, access_log=None, keepalive_timeout=3600)
+        server = web.Server(
+            self._answer,
+            handler_cancellation=True,
+            access_log=None,
+            logger=_logger(),
+            keepalive_timeout=3600,
+            auto_decompress=False,  # `read_body` does it, and knows a compression bomb
+            lingering_time=LINGER,
+            max_line_size=heads.TARGET_LIMIT + LINE_MARGIN,
+            max_field_size=heads.FIELD_LIMIT + LINE_MARGIN,
+            max_headers=heads.COUNT_LIMIT + ADDED_HEADERS,
+        )
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
 
     async def start(self) -> None:
@@ -92,3 +112,18 @@ class Relay:
             await asyncio.wait(delivering, timeout=STOP_WAIT)
         await self._runner.cleanup()
         await self.means.upstream.close()
+
+
+def _logger() -> logging.Logger:
+    """aiohttp's, for our server: a stranger's bytes are a line of it, and no traceback."""
+    logger = logging.getLogger("midstream.relay.http")
+    if not logger.filters:
+        logger.addFilter(_without_traceback)
+    return logger
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, http_exceptions.HttpProcessingError | web.RequestPayloadError):
+        record.msg, record.args, record.exc_info = "the relay's port was sent what is no HTTP request", (), None
+    return True

@@ -7,13 +7,14 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import aiohttp
 import certifi
 import yarl
 from multidict import CIMultiDict
 
-from midstream.connect import ConnectSpec, redirect
+from midstream.connect import ConnectSpec, parse_spec, redirect
 from midstream.relay.turns import QUANTUM, Share, Turns
 
 type Headers = Sequence[tuple[bytes, bytes]]
@@ -68,6 +69,17 @@ class UpstreamOptions:
     trusted_dir: str = ""
     client_certs: str = ""
     connect_to: Sequence[ConnectSpec] = ()
+
+    @classmethod
+    def of(cls, options: Any) -> Self:
+        """Read them. options: mitmproxy's."""
+        return cls(
+            insecure=options.ssl_insecure,
+            trusted_ca=options.ssl_verify_upstream_trusted_ca or "",
+            trusted_dir=options.ssl_verify_upstream_trusted_confdir or "",
+            client_certs=options.client_certs or "",
+            connect_to=[parse_spec(spec) for spec in getattr(options, "midstream_connect_to", ())],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

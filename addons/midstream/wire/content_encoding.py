@@ -31,17 +31,18 @@ class ContentDecoder:
     """Incremental; never raises. `encoding` is the Content-Encoding header.
 
     A broken body, a bomb or an unknown encoding is one damage reason; after it every feed gives b"". `damaged` says that
-    the reason waits to be taken.
+    the reason waits to be taken; `bomb` and `unknown`, which of them it was.
     """
 
     def __init__(self, encoding: str) -> None:
         names = [name for part in encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
-        self.damaged = False
+        self.damaged = self.bomb = False
         self._damage: list[str] = []
         self._stages: list[_Stage] = []
         self._taken = 0
         self._broken = False
         unknown = [name for name in names if name not in _STAGES]
+        self.unknown = bool(unknown) or len(names) > STACK_LIMIT
         if unknown:
             self._break(f"unknown content encoding {unknown[0][:40]!r}")
         elif len(names) > STACK_LIMIT:
@@ -60,6 +61,7 @@ class ContentDecoder:
         for stage in self._stages:
             data = stage.feed(data, budget)
             if stage.reason and not self._broken:
+                self.bomb = stage.bomb
                 self._break(stage.reason)
         return data
 
@@ -118,6 +120,7 @@ class _Stage:
     def __init__(self, name: str) -> None:
         self.name = name.removeprefix("x-")
         self.reason = ""
+        self.bomb = False
         self._codec = _STAGES[name]()
         self._given = 0
 
@@ -128,6 +131,7 @@ class _Stage:
             if data:
                 self._codec.decode(data, out)
         except _Bomb:
+            self.bomb = True
             self.reason = f"the {self.name} body grows beyond every limit: a compression bomb"
         except (zlib.error, brotli.error, zstandard.ZstdError):
             self.reason = f"the {self.name} body is broken"

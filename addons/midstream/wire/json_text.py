@@ -17,11 +17,21 @@ DEPTH_LIMIT = 200
 """How deep JSON may be nested: pydantic-core's own limit, and far below what overflows a stack when the value is walked."""
 
 
+LARGE = 4 * 1024 * 1024
+"""Bytes of JSON text whose values need no counting: at worst (empty arrays) they take some 100 MB."""
+
+COMMA_LIMIT = 2_000_000
+"""Commas in a larger text, and so the values in it. `[[],[],…` becomes twenty times its size in memory; prompts, images and
+whatever else is large in earnest is text."""
+
+
 def parse_json(text: bytes | str) -> Any:
-    """Parse, or raise ValueError (nesting over DEPTH_LIMIT included).
+    """Parse, or raise ValueError (nesting over DEPTH_LIMIT and more than COMMA_LIMIT values included).
 
     pydantic-core refuses lone surrogates (`"\\ud83d"`), which providers do send when they cut an emoji: json takes those.
     """
+    if len(text) > LARGE and (text.count(b",") if isinstance(text, bytes) else text.count(",")) > COMMA_LIMIT:
+        raise ValueError("JSON of too many values")
     try:
         return from_json(text)
     except (ValueError, TypeError):  # TypeError: a str that itself holds a lone surrogate
@@ -73,9 +83,15 @@ def as_int(value: Any, default: int | None = None) -> int | None:
     return default
 
 
-def dump_json(value: Any) -> str:
-    """Compact JSON text, as providers write it; can always be encoded as UTF-8, since lone surrogates are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def dump_json(value: Any, *, finite: bool = False) -> str:
+    """Compact JSON text, as providers write it; can always be encoded as UTF-8, since lone surrogates are escaped.
+
+    finite: raise ValueError for a number that JSON has no form for, but Python's parsers read (NaN, 1e999).
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=not finite)
+    except ValueError:
+        raise ValueError("a number is not finite (NaN, or larger than a float can be)") from None
     if not text.isascii():
         try:
             text.encode()
