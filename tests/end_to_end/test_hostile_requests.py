@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import brotli
@@ -168,7 +168,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_held(proxy: Proxy, port: 
     assert memory(proxy, "VmHWM") - before < 40 << 20
 
 
-ENCODERS = {
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 6),
     "deflate": lambda data: zlib.compress(data, 6),
     "br": lambda data: brotli.compress(data, quality=5),
