@@ -25,6 +25,9 @@ COMMANDS = {
     "streams": _Entry("midstream.cli.streams:streams", "List recorded streams, newest first."),
     "show": _Entry("midstream.cli.show:show", "Everything about one stream."),
     "tail": _Entry("midstream.cli.tail:tail", "Watch streams live."),
+    "datasette": _Entry(
+        "midstream.cli.datasette:datasette", "Browse the database: questions, SQL and charts (an extra)."
+    ),
     "vacuum": _Entry("midstream.cli.vacuum:vacuum", "Sum up old streams by hour, and give the space back."),
     "replay": _Entry("midstream.cli.replay:replay", "Serve recorded streams as a provider."),
     "keys": _Entry("midstream.cli.keys:keys", "Make and list the keys of the gateway."),
