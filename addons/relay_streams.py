@@ -205,6 +205,8 @@ class RelayStreams:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         original = self._originals.pop(flow.id, None)
+        if original is None:
+            self._hide_credential(flow)
         if original is None or flow.response is None:
             return
         self._restore(flow, original)
@@ -228,8 +230,15 @@ class RelayStreams:
         self._passing.discard(flow.id)
         self._arrivals.pop(flow.id, None)
         original = self._originals.pop(flow.id, None)
-        if original is not None:
+        if original is None:
+            self._hide_credential(flow)
+        else:
             self._restore(flow, original)
+
+    def _hide_credential(self, flow: http.HTTPFlow) -> None:
+        """Of a request that went to its provider past the relay, which has it by now: from here on flows are saved and logged."""
+        if self._in_force.whose(flows.host_of(flow)) is not None:
+            flow.request.path = asked.split_secrets(flow.request.path)[0]
 
     def _restore(self, flow: http.HTTPFlow, original: _Original) -> None:
         """mitmweb, saved flows and logs show the provider, never the loopback."""

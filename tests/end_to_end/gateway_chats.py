@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from end_to_end.harness import Authority, Gate, Handler, Provider, Proxy
+from end_to_end.harness import DEADLINE, Authority, Gate, Handler, Provider, Proxy
 
 SCRIPTS = ("relay_streams.py", "connect_to.py")
 WORDS = ("Hel", "lo ", "wörld", " 🌍", "!\n", " end")
@@ -228,7 +228,7 @@ async def over_websocket(session: aiohttp.ClientSession, url: str, body: Any) ->
 async def chat_on(socket_: aiohttp.ClientWebSocketResponse) -> list[Any]:
     """The messages of one chat on a socket, up to its [DONE]."""
     found = []
-    while (data := await socket_.receive_str(timeout=30)) != "[DONE]":
+    while (data := await socket_.receive_str(timeout=DEADLINE)) != "[DONE]":
         found.append(json.loads(data))
     return found
 
@@ -237,7 +237,7 @@ def run(test: Callable[[aiohttp.ClientSession], Awaitable[None]], **headers: str
     """Run a test with a client of its own."""
 
     async def body() -> None:
-        timeout = aiohttp.ClientTimeout(total=60)
+        timeout = aiohttp.ClientTimeout(total=2 * DEADLINE)
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             await test(session)
 

@@ -12,7 +12,7 @@ import pytest
 
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_chats import ASK, CALLING, TEXT, WHOLE, Answer, Event, Events, Steps, answering, run
-from end_to_end.harness import Authority, Provider, Proxy, cut_after, running
+from end_to_end.harness import DEADLINE, Authority, Provider, Proxy, cut_after, running
 from end_to_end.test_redelivery import MESSAGES
 
 FOLDER = "gateway"
@@ -153,7 +153,7 @@ def test_a_websocket_resumes(url: str, provider: Provider) -> None:
         steps.go(3)
         async with session.ws_connect(f"{url}/v1/chat/stream?model=gpt-4o-mini&prompt=Hi") as socket:
             for _ in range(2):
-                got.append(json.loads(await socket.receive_str(timeout=30)))
+                got.append(json.loads(await socket.receive_str(timeout=DEADLINE)))
             assert "x-stream-id" in {k.lower() for k in socket._response.headers}
         steps.go_on()
         async with session.ws_connect(f"{url}/v1/chat/stream") as socket:
@@ -189,7 +189,7 @@ def test_binary_messages_on_request(url: str, provider: Provider) -> None:
             async with session.ws_connect(**how) as socket:
                 await socket.send_bytes(json.dumps(ASK).encode())
                 found = []
-                while (data := await socket.receive_bytes(timeout=30)) != b"[DONE]":
+                while (data := await socket.receive_bytes(timeout=DEADLINE)) != b"[DONE]":
                     found.append(json.loads(data))
                 assert chats.read(found).text == TEXT
 
@@ -204,9 +204,9 @@ def test_a_second_start_is_refused_and_the_first_goes_on(url: str, provider: Pro
         async with session.ws_connect(f"{url}/v1/chat/stream") as socket:
             await socket.send_json(ASK)
             steps.go(2)
-            got = [json.loads(await socket.receive_str(timeout=30))]
+            got = [json.loads(await socket.receive_str(timeout=DEADLINE))]
             await socket.send_json(ASK)
-            while "error" not in (item := json.loads(await socket.receive_str(timeout=30))):
+            while "error" not in (item := json.loads(await socket.receive_str(timeout=DEADLINE))):
                 got.append(item)
             assert item["error"]["code"] == "chat_running"
             steps.go_on()
@@ -224,10 +224,10 @@ def test_cancel_on_a_socket(url: str, provider: Provider) -> None:
     async def ask(session: aiohttp.ClientSession) -> None:
         async with session.ws_connect(f"{url}/v1/chat/stream") as socket:
             await socket.send_json({"type": "cancel"})
-            assert json.loads(await socket.receive_str(timeout=30))["error"]["code"] == "no_chat_running"
+            assert json.loads(await socket.receive_str(timeout=DEADLINE))["error"]["code"] == "no_chat_running"
             await socket.send_json(ASK)
             steps.go(2)
-            await socket.receive_str(timeout=30)
+            await socket.receive_str(timeout=DEADLINE)
             await socket.send_json({"type": "cancel"})
             assert (await chats.chat_on(socket))[-1]["error"]["code"] == "cancelled"
             await steps.cancelled.wait()
@@ -252,11 +252,11 @@ def test_bad_messages_are_answered_on_the_socket(url: str, provider: Provider) -
         async with session.ws_connect(f"{url}/v1/chat/stream") as socket:
             for message in bad:
                 await socket.send_str(message)
-                assert json.loads(await socket.receive_str(timeout=30))["error"]["message"], message
+                assert json.loads(await socket.receive_str(timeout=DEADLINE))["error"]["message"], message
             await socket.send_json(ASK)
             assert chats.read(await chats.chat_on(socket)).text == TEXT
             await socket.send_str("x" * 200_000)
-            closed = await socket.receive(timeout=30)
+            closed = await socket.receive(timeout=DEADLINE)
             assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1009)
 
     run(ask)
@@ -400,9 +400,9 @@ def test_an_interrupted_answer_has_no_clean_end(url: str, provider: Provider) ->
             assert "error" in json.loads(last) if accept != "text/plain" else got.decode() == "".join(chats.WORDS[:3])
         async with session.ws_connect(f"{url}/v1/chat/stream") as socket:
             await socket.send_json(ASK)
-            said = [await socket.receive(timeout=30)]
+            said = [await socket.receive(timeout=DEADLINE)]
             while said[-1].type == aiohttp.WSMsgType.TEXT:
-                said.append(await socket.receive(timeout=30))
+                said.append(await socket.receive(timeout=DEADLINE))
             assert "error" in json.loads(said[-2].data)
             assert (said[-1].type, said[-1].data) == (aiohttp.WSMsgType.CLOSE, 1011)
 

@@ -14,7 +14,7 @@ import pytest
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_answers import CALLS, CONFIG, DIALECTS, HOSTS, IS_CUT, STOPS, WORDS, Dialect, Said
 from end_to_end.gateway_chats import Answer, Events, Steps, answering, run
-from end_to_end.harness import Authority, Handler, Provider, Proxy, running
+from end_to_end.harness import DEADLINE, Authority, Handler, Provider, Proxy, running
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import AnswerOptions
@@ -218,7 +218,7 @@ def test_recorded_failures_over_all_deliveries(
         if accept == "websocket":
             async with session.ws_connect(path) as socket:
                 await socket.send_json(body)
-                first = await socket.receive_json(timeout=30)
+                first = await socket.receive_json(timeout=DEADLINE)
                 steps.go_on()
                 last = [json.loads(message.data) async for message in socket]  # its end is a close, never [DONE]
                 assert socket.close_code == 1011

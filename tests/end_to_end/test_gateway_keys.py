@@ -167,7 +167,7 @@ def test_a_stream_is_its_owners_alone(url: str, provider: Provider) -> None:
                 assert [item["id"] for item in (await listed.json())["data"]] == [stream]
             async with session.ws_connect(f"{url}/v1/chat/stream", headers=bearer("other")) as socket:
                 await socket.send_json({"type": "resume", "stream": stream, "after": 0})
-                assert json.loads(await socket.receive_str(timeout=30))["error"]["code"] == "stream_not_found"
+                assert json.loads(await socket.receive_str(timeout=DEADLINE))["error"]["code"] == "stream_not_found"
             steps.go_on()
             await response.read()
 

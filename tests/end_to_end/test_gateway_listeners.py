@@ -117,7 +117,7 @@ def test_tls_with_a_certificate_of_ones_own(
 
 
 def curl(proxy: Proxy, *args: str) -> str:
-    command = ["curl", "-sS", "--max-time", "30", "-x", proxy.url, "--cacert", str(proxy.ca), *args]
+    command = ["curl", "-sS", "--max-time", str(DEADLINE), "-x", proxy.url, "--cacert", str(proxy.ca), *args]
     done = subprocess.run(command, capture_output=True, env=clean_environment(), check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode()

@@ -17,7 +17,7 @@ import pytest
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from end_to_end.harness import HOSTS, Authority, Provider, Proxy, chunks, clean_environment, running
+from end_to_end.harness import DEADLINE, HOSTS, Authority, Provider, Proxy, chunks, clean_environment, running
 from end_to_end.test_measure import ASK, CHAT, WHOLE, app, ask, rows_of
 
 __all__ = ["app"]
@@ -30,7 +30,7 @@ def curl(*args: str, app: str, **environment: str) -> bytes:
         "curl",
         "-sS",
         "--max-time",
-        "30",
+        str(DEADLINE),
         "-A",
         f"{app}/1.0",
         "-d",

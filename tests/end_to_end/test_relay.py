@@ -21,7 +21,7 @@ from aiohttp import web
 from mitmproxy import http
 from mitmproxy import io as flow_io
 
-from end_to_end.harness import SETS, Authority, Provider, Proxy, chunks, clean_environment, running
+from end_to_end.harness import DEADLINE, SETS, Authority, Provider, Proxy, chunks, clean_environment, running
 from end_to_end.test_measure import ASK, CHAT, ROLE, WHOLE, app, ask, chat_chunk, rows_of
 
 __all__ = ["app"]
@@ -30,11 +30,17 @@ BODY = b"".join(WHOLE)
 
 
 def start(
-    folder: Path, confdir: Path, authority: Authority, provider: Provider, *args: str, trust: Path | None = None
+    folder: Path,
+    confdir: Path,
+    authority: Authority,
+    provider: Provider,
+    *args: str,
+    trust: Path | None = None,
+    scripts: tuple[str, ...] = SETS["relaying"],
 ) -> Proxy:
     trust = trust or authority.file
     upstream = f"::127.0.0.1:{provider.port}"
-    return Proxy(folder, *args, scripts=SETS["relaying"], confdir=confdir, trust=trust, upstream=upstream)
+    return Proxy(folder, *args, scripts=scripts, confdir=confdir, trust=trust, upstream=upstream)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,7 @@ def test_the_relay_serves_nobody_without_a_ticket(relay: Proxy) -> None:
 
 
 def _raw(port: int, request: str) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as connection:
         connection.sendall(request.encode())
         return connection.recv(4096)
 
@@ -78,34 +84,64 @@ def test_a_ticket_from_a_client_opens_nothing(relay: Proxy, provider: Provider, 
     assert provider.requests[-1].headers["x-midstream-ticket"] == "mine"
 
 
+GEMINI = "https://generativelanguage.googleapis.com"
+LIVE = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+KEY = "AIzaNobodyShallSeeThis"
+
+
+async def _gemini(request: web.Request) -> web.StreamResponse:
+    """What each of its APIs answers."""
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        session = web.WebSocketResponse()
+        await session.prepare(request)
+        await session.receive()
+        await session.send_json({"setupComplete": {}})
+        await session.close()
+        return session
+    if "stream" not in request.path:
+        return web.json_response({"models": []})
+    piece = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}
+    return await chunks(b"data: " + json.dumps(piece).encode() + b"\n\n")(request)
+
+
 def test_a_key_in_the_query_reaches_the_provider_and_no_flow_and_no_log(
     authority: Authority, provider: Provider, confdir: Path, tmp_path: Path
 ) -> None:
-    piece = {"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}
-    provider.handler = chunks(b"data: " + json.dumps(piece).encode() + b"\n\n")
-    path = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse&key=AIzaNobodyShallSeeThis"
-    host, saved = "generativelanguage.googleapis.com", tmp_path / "flows"
-    talkative = tmp_path / "talkative.py"
+    """A stream through the relay; a request and a WebSocket past it. Recordings take it out by themselves (test_redaction)."""
+    provider.handler = _gemini
+    stream, models = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse&key=", "/v1beta/models?key="
+    saved, recordings, talkative = tmp_path / "flows", tmp_path / "recordings", tmp_path / "talkative.py"
     talkative.write_text("from mitmproxy import ctx\n\ndef running():\n    ctx.options.flow_detail = 4\n")
-    more = ("--save-stream-file", str(saved), "-s", str(talkative))
-    with running(start(tmp_path, confdir, authority, provider, *more)) as proxy:
-        context = proxy.client_context()
+    more = ("--save-stream-file", str(saved), "-s", str(talkative), "--set", f"midstream_recordings={recordings}")
+    scripts = ("record_streams.py", *SETS["relaying"])
+    before = len(provider.requests)
+    with running(start(tmp_path, confdir, authority, provider, *more, scripts=scripts)) as proxy:
 
-        async def fetch() -> bytes:
-            async with (
-                aiohttp.ClientSession() as session,
-                session.post(f"https://{host}{path}", json={"contents": []}, ssl=context, proxy=proxy.url) as response,
-            ):
-                return await response.read()
+        async def fetch() -> None:
+            way: Any = {"ssl": proxy.client_context(), "proxy": proxy.url}
+            async with aiohttp.ClientSession() as session:
+                async with session.post(f"{GEMINI}{stream}{KEY}", json={"contents": []}, **way) as response:
+                    assert b"Hi" in await response.read()
+                async with session.get(f"{GEMINI}{models}{KEY}", **way) as response:
+                    assert response.status == 200
+                async with session.ws_connect(f"{GEMINI}{LIVE}?key={KEY}", **way) as live:
+                    await live.send_json({"setup": {"model": "models/gemini-live"}})
+                    assert await live.receive_json() == {"setupComplete": {}}
+                    await live.receive()
 
-        assert b"Hi" in asyncio.run(fetch())
+        asyncio.run(fetch())
         proxy.rows(1)
-    assert provider.requests[-1].path_qs == path
-    assert b"NobodyShallSeeThis" not in saved.read_bytes() + "".join(proxy.log).encode() + proxy.db.read_bytes()
+    assert [request.path_qs for request in provider.requests[before:]] == [
+        stream + KEY,
+        models + KEY,
+        f"{LIVE}?key={KEY}",
+    ]
+    written = [saved, proxy.db, *recordings.glob("*/*.jsonl")]
+    assert len(written) == 4
+    assert KEY.encode() not in b"".join(file.read_bytes() for file in written) + "".join(proxy.log).encode()
     with saved.open("rb") as file:
-        (flow,) = flow_io.FlowReader(file).stream()
-    assert isinstance(flow, http.HTTPFlow)
-    assert flow.request.path == path.partition("&key")[0]
+        shown = {flow.request.path for flow in flow_io.FlowReader(file).stream() if isinstance(flow, http.HTTPFlow)}
+    assert shown == {stream.partition("&key")[0], "/v1beta/models", LIVE}
 
 
 def test_saved_flows_show_the_provider_never_the_loopback(
@@ -166,7 +202,7 @@ def test_a_hundred_streams_on_one_http2_connection(relay: Proxy, provider: Provi
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(ROLE)
-        await asyncio.get_running_loop().run_in_executor(pool, everyone.wait, 60)
+        await asyncio.get_running_loop().run_in_executor(pool, everyone.wait, DEADLINE)
         await response.write(b"".join(WHOLE[1:]))
         return response
 
@@ -191,7 +227,7 @@ def test_a_hundred_streams_on_one_http2_connection(relay: Proxy, provider: Provi
             "--parallel-max",
             "100",
             "--max-time",
-            "100",
+            str(DEADLINE),
             "-d",
             json.dumps(ASK),
             *common,
@@ -228,7 +264,7 @@ def test_a_client_that_leaves_cancels_its_provider(relay: Proxy, provider: Provi
 
     provider.handler = endless
     asyncio.run(leave())
-    assert cancelled.wait(30)
+    assert cancelled.wait(DEADLINE)
     assert rows_of(relay, app)[0]["outcome"] == "client_gone"
 
 
@@ -305,7 +341,7 @@ def test_a_slow_http2_client_pauses_its_provider(relay: Proxy, provider: Provide
 @contextlib.contextmanager
 def _http2_client(proxy: Proxy, app: str) -> Iterator[ssl.SSLSocket]:
     """A connection on which the question is asked, with the window that HTTP/2 begins with: 64 KiB."""
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as plain:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE) as plain:
         plain.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\nhost: api.openai.com:443\r\n\r\n")
         assert b" 200 " in plain.recv(4096)
         context = proxy.client_context()

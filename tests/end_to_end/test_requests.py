@@ -14,7 +14,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from end_to_end.harness import SETS, Authority, Provider, Proxy, chunks, clean_environment, running
+from end_to_end.harness import DEADLINE, SETS, Authority, Provider, Proxy, chunks, clean_environment, running
 from end_to_end.test_measure import ASK, CHAT, WHOLE, app, ask, openai_client, rows_of
 
 __all__ = ["app"]
@@ -79,7 +79,19 @@ def test_another_delivery_is_not_made_of_a_get(proxy: Proxy, provider: Provider,
 
 
 def curl(proxy: Proxy, app: str, *args: str) -> bytes:
-    common = ["curl", "-sS", "-N", "-x", proxy.url, "--cacert", str(proxy.ca), "-A", f"{app}/1", "--max-time", "60"]
+    common = [
+        "curl",
+        "-sS",
+        "-N",
+        "-x",
+        proxy.url,
+        "--cacert",
+        str(proxy.ca),
+        "-A",
+        f"{app}/1",
+        "--max-time",
+        str(DEADLINE),
+    ]
     done = subprocess.run([*common, *args], capture_output=True, env=clean_environment(), check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
