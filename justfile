@@ -23,3 +23,7 @@ bench *options:
 # Break every dialect, delivery and on_break policy with every fault, and print what came of it
 faults *options:
     uv run pytest -q -s tests/end_to_end/test_fault_matrix.py {{options}}
+
+# The sixteen ways to fail, with the time-outs that users have, through midstream and with the SDK alone
+catalogue:
+    uv run python tests/bench/catalogue.py

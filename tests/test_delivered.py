@@ -148,7 +148,7 @@ def test_text_is_the_first_choices() -> None:
     ],
 )
 def test_finished_once_every_choice_is(events: list[Event], finished: bool) -> None:
-    assert noted(*events).finished is finished
+    assert noted(*events).finished() is finished
 
 
 @pytest.mark.parametrize("events", [[], [Start("id"), Usage(1, 0), OPAQUE]])

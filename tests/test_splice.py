@@ -553,7 +553,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
 def test_an_answer_that_comes_again_is_whole_wherever_it_broke(answer: list[Event], at: int) -> None:
     delivered = noted(answer[:at])
     way = delivered.way("restart")
-    if delivered.finished or way.kind == "impossible":
+    if delivered.finished() or way.kind == "impossible":
         return
     seam = Seam(delivered, way)
     got = seam.feed(answer)

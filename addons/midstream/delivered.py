@@ -98,10 +98,9 @@ class Delivered:
         """The visible text of the first choice."""
         return "".join(event.text for event in self.events if isinstance(event, Text) and not event.choice)
 
-    @property
-    def finished(self) -> bool:
-        """Whether every choice that has content has had its Finish since, and there is one: only the terminal event is missing.
-        A choice that was asked for and of which nothing came is not known of."""
+    def finished(self, choices: int = 1) -> bool:
+        """Whether every choice that has content has had its Finish since, and as many as were asked for: only the terminal event
+        is missing."""
         spoke, over = set[int](), set[int]()
         for event in self.events:
             if isinstance(event, CONTENT):
@@ -109,7 +108,7 @@ class Delivered:
                 over.discard(event.choice)
             elif isinstance(event, Finish):
                 over.add(event.choice)
-        return bool(over) and spoke <= over
+        return len(over) >= choices and spoke <= over
 
     def way(self, on_break: OnBreak, conversation: Conversation | None = None) -> Way:
         """Decide what can follow a break now; of an answer that is `finished` nothing but its end can.
@@ -121,7 +120,7 @@ class Delivered:
             return Way("anew", "the stream broke before any content")
         if on_break == "error":
             return Way("impossible", "the stream broke")
-        if self.finished:
+        if self.finished(conversation.choices if conversation is not None else 1):
             return Way("impossible", "the stream broke between its finish and its end")
         events = self.events
         if self.overfull:

@@ -52,6 +52,8 @@ QUOTED = 2_000
 def kind_of(failure: Failure) -> Kind:
     """What a provider's or the network's failure means. An in-band error without a status is taken at its words."""
     status, words = status_of(failure), f"{failure.type} {failure.code} {failure.message[:QUOTED]}"
+    if failure.status is not None and 300 <= failure.status < 400:
+        return "final"
     if failure.type in SILENT_TYPES:
         return "silent"
     if failure.type in NETWORK_TYPES and status is None:

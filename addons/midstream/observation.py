@@ -242,13 +242,13 @@ class Observation:
         return record
 
     def _outcome(self, outcome: Outcome) -> Outcome:
-        if self.failure is not None and self.failure.type == "truncated":
-            return "truncated" if outcome == "complete" else outcome
         if self.failure is not None:
-            return "failed"
+            cut = self.failure.type == "truncated"
+            return "failed" if not cut else "truncated" if outcome == "complete" else outcome
         if not self.ended and outcome == "complete" and self.attempt.ended not in ("", "complete"):
             return "truncated" if self.record.chunks else "failed"
-        return "complete" if self.ended else outcome
+        unjoined = outcome in ("truncated", "failed") and self.attempt.ended not in ("", *tries.NOT_BROKEN)
+        return "complete" if self.ended and not unjoined else outcome
 
     def _close(self, now: float) -> None:
         """The last attempt ends with its stream, unless it has ended before."""

@@ -1,4 +1,5 @@
-"""The catalogue: what may go wrong at one primary with one fallback, by the official SDK through a real mitmdump over TLS."""
+"""What else a provider may do to an answer: whole at the client, or an error that its official SDK raises; never half of one that
+looks whole, and the row says what the client saw. All run at once (catalogue.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,335 +14,261 @@ import openai
 import pytest
 from aiohttp import web
 
-from end_to_end.harness import Authority, Gate, Handler, Provider, Proxy, chunks, cut_after, running
-from end_to_end.healing import WHOLE, WORDS, Scripted, answer, fails, healing_proxy, resets
+from end_to_end.catalogue import SPARE, Case, Pace, goes_on, hangs, played, run, then, until
+from end_to_end.harness import Authority, Gate, Handler, Proxy
+from end_to_end.healing import DONE, WORDS, answer, chunk, fails, usage
 
-ROUTE = """
-[healing]
-failures = 3
-cool_down = 1.0
-retry_budget = 1.0
+PACE = Pace(first_token=8, idle=8)
 
-[[routes]]
-model = "gpt-4o*"
-targets = ["openai", "backup/gpt-backup"]
-attempts = 3
-backoff = { base = 0.05, max = 2.0 }
-timeouts = { connect = 10, first_token = 3, idle = 3, total = 60 }
-on_break = "continue"
-"""
+
+def says(*pieces: bytes, cut: bool = False, **more: Any) -> Handler:
+    """These bytes; then the end of the body, or of the connection."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        named = {"content-type": "text/event-stream", **more.pop("headers", {})}
+        response = web.StreamResponse(headers=named, **more)
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+        if cut:
+            await asyncio.sleep(0.2)  # an aborted connection loses what has not left yet
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    return handler
+
+
+def spoken(*texts: str, finish: str = "", **more: Any) -> tuple[bytes, ...]:
+    """Chunks, and an end if there is a finish reason."""
+    said = [chunk(text, **more) for text in texts]
+    return (*said, chunk(finish=finish, **more), usage(len(texts), **more), DONE) if finish else tuple(said)
+
+
+def choice(number: int, text: str, finish: str | None = None) -> bytes:
+    delta = {"content": text} if text else {}
+    return chunk(choices=[{"index": number, "delta": delta, "finish_reason": finish}])
+
+
+def calling(number: int, arguments: str, name: str = "") -> bytes:
+    """A piece of a tool call; with its name, the first one."""
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    call = {"index": number, "function": function} | ({"id": f"call_{name}", "type": "function"} if name else {})
+    return chunk(choices=[{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}])
+
+
+CAT = ("The cat sat. ", "It was very ", "happy about ", "that fact. ", "Then it ")
+LEFT = "".join(CAT) + "left."
+JSON = {"response_format": {"type": "json_object"}}
+HALF, LIST, OTHER = '{"a": 1, ', '"b": [', '{"a": 2, '
+UMLAUTS = ("Größe ", "漢字 ", "😀😀 ", "end.")
+PAIR = (choice(0, "aa "), choice(1, "bb "), choice(0, "cc "), choice(1, "dd "), choice(0, "", "stop"))
+PAIR_WHOLE = says(*PAIR, choice(1, "", "stop"), usage(4), DONE)
+CALLS = (calling(0, "", "one"), calling(0, '{"c": '), calling(0, '"B"}'), calling(1, "", "two"), calling(1, '{"c": '))
+CALLS_WHOLE = says(
+    *CALLS,
+    calling(1, '"Z"}'),
+    chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]),
+    usage(9),
+    DONE,
+)
+FILTERED = {"error": {"message": "filtered", "type": "invalid_request_error", "code": "content_filter"}}
+OVERLOADED = {"error": {"message": "overloaded", "type": "server_error", "code": None}}
+JSON_BODY = {"headers": {"content-type": "application/json"}}
+CUT = says(*spoken(*CAT), cut=True)
+
+
+def raw_chunk(text: str) -> bytes:
+    """With its characters as they are, not escaped."""
+    return chunk("@").replace(b"@", text.encode())
+
+
+def torn() -> Handler:
+    """Cut in the midst of a character of four bytes."""
+    body = b"".join(map(raw_chunk, UMLAUTS[:3]))
+    return says(body[: body.rindex("😀".encode()) + 2], cut=True)
+
+
+def onward(*texts: str) -> Iterator[Handler]:
+    """A fallback that says just this."""
+    return then(says(*spoken(*texts, finish="stop", **SPARE)))
+
+
+def cases() -> list[Case]:
+    spare, broken = goes_on, fails(500)
+
+    def cut(name: str, fallback: Iterator[Handler], **more: Any) -> Case:
+        """Cut behind CAT, and then the primary is down."""
+        return Case(name, then(CUT, broken), fallback, whole=LEFT, **more)
+
+    def half(name: str, *again: str) -> Case:
+        """JSON mode: cut in its midst, then asked for anew."""
+        cut, anew = says(*spoken(HALF, LIST), cut=True), says(*spoken(*again, finish="stop"))
+        return Case(name, then(cut, anew), then(broken), whole=HALF + LIST + "2]}", asking=JSON)
+
+    return [
+        Case("no DONE and open", then(until(len(answer()) - 1, hangs)), then(broken)),
+        Case("cut inside DONE", then(says(*answer()[:-1], b"data: [DO", cut=True)), then(broken)),
+        Case(
+            "cut inside a character",
+            then(torn(), says(*map(raw_chunk, UMLAUTS[2:]), *spoken("", finish="stop")[1:])),
+            then(broken),
+            whole="".join(UMLAUTS),
+        ),
+        Case("cut inside an event", then(says(*answer()[:21], b'data: {"choi', cut=True), goes_on), then(broken)),
+        Case(
+            "two breaks",
+            then(says(*answer()[:21], cut=True), says(*answer(WORDS[20:])[:11], cut=True), goes_on),
+            then(broken),
+        ),
+        Case("HTML", then(says(b"<html>Bad gateway</html>", headers={"content-type": "text/html"})), then(spare)),
+        Case("plain words", then(says(b"upstream connect error", headers={"content-type": "text/plain"})), then(spare)),
+        Case("a JSON error in a 200", then(says(json.dumps(OVERLOADED).encode(), **JSON_BODY)), then(spare)),
+        Case("half a JSON answer", then(says(b'{"id": "x", "choices": [{"ind', **JSON_BODY)), then(spare)),
+        Case("nothing", then(says()), then(spare)),
+        Case("DONE alone", then(says(DONE)), then(spare)),
+        Case("a redirection", then(says(status=302, headers={"location": "https://elsewhere.test/"})), then(spare)),
+        Case("Retry-After of a day", then(fails(429, retry_after="86400")), then(spare)),
+        Case(
+            "Retry-After in the past",
+            then(fails(429, retry_after="Wed, 21 Oct 2015 07:28:00 GMT"), goes_on),
+            then(broken),
+        ),
+        Case("Retry-After that is none", then(fails(429, retry_after="soonish"), goes_on), then(broken)),
+        cut("the last sentence again", onward("happy about that fact. Then it ", "left.")),
+        cut("all of it again", onward(*CAT, "left.")),
+        cut("an empty rest", then(says(DONE))),
+        half("JSON again", HALF, LIST + "2]}"),
+        half("other JSON", OTHER, LIST + "2]}"),
+        Case("two choices", then(says(*PAIR[:3], cut=True), PAIR_WHOLE), then(broken), asking={"n": 2}),
+        Case(
+            "a choice that never came",
+            then(says(PAIR[0], PAIR[2], PAIR[4], cut=True), PAIR_WHOLE),
+            then(broken),
+            asking={"n": 2},
+        ),
+        Case("calls, cut between", then(says(*CALLS[:3], cut=True), CALLS_WHOLE), then(broken)),
+        Case("calls, cut in the second", then(says(*CALLS, cut=True), CALLS_WHOLE), then(broken)),
+        Case("filtered at once", then(says(b"data: " + json.dumps(FILTERED).encode() + b"\n\n")), then(spare)),
+        Case("filtered later", then(says(*answer()[:21], cut=True), fails(400, FILTERED)), then(spare)),
+        Case("both down", then(fails(503, OVERLOADED)), then(broken)),
+        Case("both down later", then(says(*answer()[:41], cut=True), broken), then(broken)),
+    ]
+
+
+class Played:
+    """All that has run, once."""
+
+    def __init__(self, proxy: Proxy, cases: list[Case]) -> None:
+        self.proxy = proxy
+        self._cases = {case.name: case for case in cases}
+
+    def __getitem__(self, name: str) -> Case:
+        return self._cases[name]
+
+    def row(self, case: Case) -> dict[str, Any]:
+        return self.proxy.rows(1, f"model_requested = '{case.model}' and outcome is not null")[0]
 
 
 @pytest.fixture(scope="module")
-def backup(authority: Authority) -> Iterator[Provider]:
-    provider = Provider(authority)
-    yield provider
-    provider.stop()
+def played_(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    all_ = [*cases(), LEAVING]
+    with played(all_, PACE, authority, tmp_path_factory.mktemp("healing")) as (proxy, client):
+        run(all_[:-1], client)
+        yield Played(proxy, all_)
 
 
-@pytest.fixture
-def proxy(authority: Authority, provider: Provider, backup: Provider, tmp_path: Path) -> Iterator[Proxy]:
-    """Each test has its own, for breakers remember."""
-    with running(healing_proxy(tmp_path, authority, provider, backup, ROUTE)) as proxy:
-        yield proxy
-
-
-def client(proxy: Proxy, **more: Any) -> openai.OpenAI:
-    http = httpx2.Client(proxy=proxy.url, verify=proxy.client_context(), timeout=45)
-    return openai.OpenAI(api_key="sk-test", max_retries=0, http_client=http, **more)
-
-
-def ask(proxy: Proxy, **more: Any) -> list[Any]:
-    """The chunks of one streamed answer."""
-    stream = client(proxy).chat.completions.create(
-        model="gpt-4o",
-        messages=[{"role": "user", "content": "Count."}],
-        stream=True,
-        stream_options={"include_usage": True},
-        **more,
+RESCUED = [
+    case.name
+    for case in cases()
+    if case.name
+    not in (
+        "a redirection", "an empty rest", "other JSON", "two choices", "a choice that never came", "calls, cut between",
+        "calls, cut in the second", "filtered at once", "filtered later", "both down", "both down later",
     )
-    return list(stream)
+]  # fmt: skip
 
 
-def text(chunks_: list[Any]) -> str:
-    return "".join(c.choices[0].delta.content or "" for c in chunks_ if c.choices)
+@pytest.mark.parametrize("name", RESCUED)
+def test_the_answer_is_whole(played_: Played, name: str) -> None:
+    case = played_[name]
+    assert case.verdict == "rescued", (case.text, case.error, case.counts)
+    assert played_.row(case)["outcome"] == "complete"
 
 
-def check_lifecycle(said: list[Any]) -> None:
-    """One answer from first chunk to last: one id, one model, one finish reason, usage at the end."""
-    assert len({c.id for c in said}) == 1
-    assert len({c.model for c in said}) == 1
-    assert [c.choices[0].finish_reason for c in said if c.choices and c.choices[0].finish_reason] == ["stop"]
-    assert said[-1].usage is not None
+@pytest.mark.parametrize("name", ["an empty rest", "other JSON", "calls, cut in the second", "both down later"])
+def test_what_cannot_be_whole_is_an_error_and_its_row_says_so(played_: Played, name: str) -> None:
+    case = played_[name]
+    assert isinstance(case.error, openai.APIError)
+    assert not [c for c in case.chunks if c.choices and c.choices[0].finish_reason]
+    row = played_.row(case)
+    assert row["outcome"] in ("truncated", "failed")
+    assert row["error"]
 
 
-def row(proxy: Proxy) -> dict[str, Any]:
-    return proxy.rows(1)[-1]
+def test_both_choices_come_or_neither_is_whole(played_: Played) -> None:
+    for name in ("two choices", "a choice that never came"):
+        texts, finishes = {0: "", 1: ""}, list[int]()
+        assert played_[name].error is None
+        for said in (one for c in played_[name].chunks for one in c.choices):
+            texts[said.index] += said.delta.content or ""
+            finishes += [said.index] if said.finish_reason else []
+        assert texts == {0: "aa cc ", 1: "bb dd "}
+        assert sorted(finishes) == [0, 1]
 
 
-def attempts(proxy: Proxy) -> list[dict[str, Any]]:
-    row(proxy)
-    return proxy._query("select * from attempts order by n")
+def test_a_call_that_is_whole_is_not_lost_and_another_follows(played_: Played) -> None:
+    calls, case = {0: "", 1: ""}, played_["calls, cut between"]
+    assert case.error is None
+    for call in (call for c in case.chunks for one in c.choices for call in one.delta.tool_calls or ()):
+        calls[call.index] += call.function.arguments or ""
+    assert {n: json.loads(arguments) for n, arguments in calls.items()} == {0: {"c": "B"}, 1: {"c": "Z"}}
 
 
-def backup_answer(words: tuple[str, ...] = WORDS) -> Handler:
-    return chunks(*answer(words, id="chatcmpl-backup", model="gpt-backup"))
+def test_a_filter_has_the_last_word_and_is_no_error_to_ask_again_for(played_: Played) -> None:
+    early, later = played_["filtered at once"], played_["filtered later"]
+    assert isinstance(early.error, openai.BadRequestError)
+    assert isinstance(later.error, openai.APIError)
+    assert (early.counts, later.counts) == ((1, 0), (2, 0))
+    assert "filtered" in str(later.error)
 
 
-def test_a_429_is_asked_again_when_it_says_and_not_before(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    asked: list[float] = []
-
-    async def first(request: web.Request) -> web.StreamResponse:
-        asked.append(time.monotonic())
-        return await fails(429, retry_after="2")(request)
-
-    async def second(request: web.Request) -> web.StreamResponse:
-        asked.append(time.monotonic())
-        return await chunks(*answer())(request)
-
-    primary, spare = Scripted(provider, first, second), Scripted(backup, fails(500))
-    assert text(ask(proxy)) == WHOLE
-    assert asked[1] - asked[0] >= 2.0
-    assert (len(primary.bodies), len(spare.bodies)) == (2, 0)
-    assert primary.bodies[0] == primary.bodies[1]
+def test_a_redirection_is_the_clients_to_follow(played_: Played) -> None:
+    assert played_["a redirection"].counts == (1, 0)
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_one_that_fails_for_ever_is_left_for_the_fallback(
-    proxy: Proxy, provider: Provider, backup: Provider, status: int
-) -> None:
-    primary, spare = Scripted(provider, fails(status)), Scripted(backup, backup_answer())
-    said = ask(proxy)
-    assert text(said) == WHOLE
-    check_lifecycle(said)
-    assert (len(primary.bodies), len(spare.bodies)) == (3, 1)
+def test_before_the_first_token_the_error_is_the_one_of_who_was_asked(played_: Played) -> None:
+    error = played_["both down"].error
+    assert isinstance(error, openai.InternalServerError)
+    assert (error.status_code, "overloaded" in str(error)) == (503, True)
 
 
-def test_a_500_once(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    primary, spare = Scripted(provider, fails(500), chunks(*answer())), Scripted(backup, fails(500))
-    assert text(ask(proxy)) == WHOLE
-    assert (len(primary.bodies), len(spare.bodies)) == (2, 0)
-    assert row(proxy)["outcome"] == "complete"
-    assert [(a["ended"], a["http_status"]) for a in attempts(proxy)] == [("server_error", 500), ("complete", 200)]
+def test_a_wait_of_a_day_is_not_waited(played_: Played) -> None:
+    assert played_["Retry-After of a day"].counts == (1, 1)
 
 
-def test_a_reset_before_the_headers(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    primary = Scripted(provider, resets, chunks(*answer()))
-    Scripted(backup, fails(500))
-    assert text(ask(proxy)) == WHOLE
-    assert len(primary.bodies) == 2
+LEFT_GATE = Gate()
 
 
-def test_silence_is_not_asked_again_but_left_for_the_fallback(
-    proxy: Proxy, provider: Provider, backup: Provider
-) -> None:
-    gate = Gate()
-
-    async def silent(request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return web.Response()
-
-    primary, spare = Scripted(provider, silent), Scripted(backup, backup_answer())
-    assert text(ask(proxy)) == WHOLE
-    gate.open()
-    assert (len(primary.bodies), len(spare.bodies)) == (1, 1)
-    assert attempts(proxy)[0]["ended"] == "first_token_timeout"
+async def _limits(request: web.Request) -> web.StreamResponse:
+    LEFT_GATE.open()
+    return await fails(429, retry_after="3")(request)
 
 
-def test_a_first_token_that_is_too_late_is_not_waited_for(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    """Pings and a role are no progress."""
-    gate = Gate()
-
-    async def late(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(answer()[0])
-        while not gate.is_open:
-            await response.write(b": ping\n\n")
-            await asyncio.sleep(0.05)
-        return response
-
-    primary, spare = Scripted(provider, late), Scripted(backup, backup_answer())
-    said = ask(proxy)
-    gate.open()
-    assert text(said) == WHOLE
-    check_lifecycle(said)
-    assert (len(primary.bodies), len(spare.bodies)) == (1, 1)
+LEAVING = Case("leaving", then(_limits), then(fails(500)))
 
 
-def test_a_cut_after_40_of_60_is_gone_on_from(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    rest = answer(WORDS[40:], id="chatcmpl-second")
-    primary = Scripted(provider, cut_after(*answer()[:41]), chunks(*rest))
-    spare = Scripted(backup, fails(500))
-    said = ask(proxy)
-    assert text(said) == WHOLE
-    check_lifecycle(said)
-    assert said[-1].usage.completion_tokens >= 60
-    assert (len(primary.bodies), len(spare.bodies)) == (2, 0)
-    turns = primary.bodies[1]["messages"]
-    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
-    assert turns[1]["content"].startswith("".join(WORDS[:40]).rstrip())
-    found = row(proxy)
-    assert (found["outcome"], found["attempts"], found["breaks"]) == ("complete", 2, 1)
-
-
-def test_a_stall_after_20_is_gone_on_from_elsewhere(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    gate = Gate()
-
-    async def stalls(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        for piece in answer()[:21]:
-            await response.write(piece)
-        await gate.wait()
-        return response
-
-    primary, spare = Scripted(provider, stalls), Scripted(backup, backup_answer(WORDS[20:]))
-    said = ask(proxy)
-    gate.open()
-    assert text(said) == WHOLE
-    check_lifecycle(said)
-    assert (len(primary.bodies), len(spare.bodies)) == (1, 1)
-    assert (row(proxy)["rerouted"], row(proxy)["breaks"]) == (1, 1)
-
-
-def test_a_malformed_tenth_frame_is_left_out_and_counted(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    pieces = list(answer())
-    pieces.insert(9, b'data: {"choices": [{"delta": {"cont\n\n')
-    primary = Scripted(provider, chunks(*pieces))
-    Scripted(backup, fails(500))
-    assert text(ask(proxy)) == WHOLE
-    assert len(primary.bodies) == 1
-    found = row(proxy)
-    assert found["outcome"] == "complete"
-    assert "malformed" in found["error_type"]
-
-
-@pytest.mark.parametrize("ending", ["closed", "open", "reset"])
-def test_an_answer_without_done_is_whole(proxy: Proxy, provider: Provider, backup: Provider, ending: str) -> None:
-    gate = Gate()
-
-    async def unended(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        for piece in answer()[:-1]:
-            await response.write(piece)
-        if ending == "open":
-            await gate.wait()
-        if ending == "reset":
-            assert request.transport is not None
-            request.transport.close()
-        return response
-
-    primary = Scripted(provider, unended)
-    Scripted(backup, fails(500))
-    said = ask(proxy)
-    gate.open()
-    assert text(said) == WHOLE
-    check_lifecycle(said)
-    assert len(primary.bodies) == 1
-    assert row(proxy)["outcome"] == "complete"
-
-
-def test_too_long_a_context_goes_to_the_larger_model(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    error = {
-        "error": {
-            "message": "This model's maximum context length is 8192 tokens.",
-            "type": "invalid_request_error",
-            "code": "context_length_exceeded",
-        }
-    }
-    primary, spare = Scripted(provider, fails(400, error)), Scripted(backup, backup_answer())
-    assert text(ask(proxy)) == WHOLE
-    assert (len(primary.bodies), len(spare.bodies)) == (1, 1)
-
-
-def test_a_content_filter_is_told_and_not_asked_again(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    error = {"error": {"message": "filtered: violence", "type": None, "code": "content_filter", "status": 400}}
-    primary, spare = Scripted(provider, fails(400, error)), Scripted(backup, backup_answer())
-    with pytest.raises(openai.BadRequestError, match="filtered: violence") as raised:
-        ask(proxy)
-    assert raised.value.code == "content_filter"
-    assert (len(primary.bodies), len(spare.bodies)) == (1, 0)
-    assert row(proxy)["outcome"] == "failed"
-
-
-def test_a_fallback_that_rejects_a_prefill_is_asked_the_other_way(
-    authority: Authority, provider: Provider, backup: Provider, tmp_path: Path
-) -> None:
-    route = ROUTE.replace("[healing]", "prefill = true\n\n[healing]")
-    no_prefill = {"error": {"message": "Last message must have role `user`", "type": "invalid_request_error"}}
-    Scripted(provider, cut_after(*answer()[:41]), fails(503))
-    spare = Scripted(backup, fails(400, no_prefill), backup_answer(WORDS[40:]))
-    with running(healing_proxy(tmp_path, authority, provider, backup, route)) as proxy:
-        said = ask(proxy)
-    assert text(said) == WHOLE
-    check_lifecycle(said)
-    assert [turn["role"] for turn in spare.bodies[0]["messages"]] == ["user", "assistant"]
-    assert [turn["role"] for turn in spare.bodies[1]["messages"]] == ["user", "assistant", "user"]
-
-
-def test_a_primary_that_was_down_is_used_again(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    Scripted(provider, fails(503))
-    Scripted(backup, backup_answer())
-    for _ in range(4):
-        assert text(ask(proxy)) == WHOLE
-    primary = Scripted(provider, chunks(*answer()))
-    until = time.monotonic() + 30
-    while not primary.bodies and time.monotonic() < until:
-        assert text(ask(proxy)) == WHOLE
-    assert primary.bodies
-    said = ask(proxy)
-    assert said[0].model == "gpt-4o-2024"
-
-
-def test_while_the_breaker_is_open_the_primary_is_left_alone(
-    proxy: Proxy, provider: Provider, backup: Provider
-) -> None:
-    primary = Scripted(provider, fails(503))
-    Scripted(backup, backup_answer())
-    assert text(ask(proxy)) == WHOLE
-    asked = len(primary.bodies)
-    assert text(ask(proxy)) == WHOLE
-    assert len(primary.bodies) <= asked + 1  # the one probe, if a second has passed
-
-
-def test_the_fallbacks_model_and_usage_are_reported(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    Scripted(provider, fails(503))
-    spare = Scripted(backup, backup_answer())
-    said = ask(proxy)
-    assert said[0].model == "gpt-backup"
-    assert said[-1].usage.completion_tokens == 60
-    assert spare.bodies[0]["model"] == "gpt-backup"
-    assert spare.headers[0]["authorization"] == "Bearer sk-backup"
-    found = row(proxy)
-    assert (found["model_requested"], found["model_served"]) == ("gpt-4o", "gpt-backup")
-    assert (found["output_tokens"], found["input_tokens"], found["usage_source"]) == (60, 7, "provider")
-    tried = attempts(proxy)
-    assert [(a["provider"], a["model"], a["ended"]) for a in tried][-1] == ("backup", "gpt-backup", "complete")
-    assert found["attempts"] == len(tried) == 4
-
-
-def test_nowhere_left_to_go_is_an_honest_error(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    """Before the first token: the asked-for provider's own status and words; after it: an error that the SDK raises."""
-    said = {"error": {"message": "primary is overloaded", "type": "server_error", "code": "overloaded"}}
-    Scripted(provider, fails(503, said))
-    Scripted(backup, fails(500))
-    with pytest.raises(openai.InternalServerError, match="primary is overloaded") as raised:
-        ask(proxy)
-    assert raised.value.status_code == 503
-    Scripted(provider, cut_after(*answer()[:41]))
-    Scripted(backup, fails(500))
-    seen: list[Any] = []
-    stream = client(proxy).chat.completions.create(
-        model="gpt-4o", messages=[{"role": "user", "content": "Count."}], stream=True
-    )
-    with pytest.raises(openai.APIError):
-        seen.extend(stream)
-
-
-def test_the_callers_key_goes_to_nobody_else(proxy: Proxy, provider: Provider, backup: Provider) -> None:
-    primary, spare = Scripted(provider, fails(503)), Scripted(backup, backup_answer())
-    ask(proxy)
-    assert all(h["authorization"] == "Bearer sk-test" for h in primary.headers)
-    assert "sk-test" not in json.dumps(spare.headers)
+def test_a_client_that_leaves_while_it_waits_is_not_asked_for_again(played_: Played) -> None:
+    """Nothing is left running, and the provider is left in peace."""
+    proxy = played_.proxy
+    with httpx2.Client(proxy=proxy.url, verify=proxy.client_context(), timeout=httpx2.Timeout(30, read=1)) as client:
+        body = {"model": LEAVING.model, "stream": True, "messages": [{"role": "user", "content": "Count."}]}
+        with pytest.raises(httpx2.ReadTimeout):
+            client.post("https://api.openai.com/v1/chat/completions", json=body, headers={"authorization": "Bearer x"})
+    assert LEFT_GATE.is_open
+    assert played_.row(LEAVING)["outcome"] == "client_gone"
+    assert proxy._query("select * from in_flight") == []
+    until_ = time.monotonic() + 3
+    while time.monotonic() < until_:
+        assert LEAVING.counts == (1, 0)
+        time.sleep(0.1)

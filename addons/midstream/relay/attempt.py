@@ -134,14 +134,15 @@ class Attempt:
         return Batch(bytes(data), events, bad)
 
     async def rejection(self, pieces: AsyncIterator[bytes]) -> Broken:
-        """Read the body of an HTTP error."""
+        """Read the body of an HTTP error, or of a redirection, which is the client's to follow."""
         body, raw = [], bytearray()
         async for piece in pieces:
             raw += piece[: ERROR_LIMIT + 1 - len(raw)]
             body += self.decoder.feed(piece)
         body += self.decoder.close()
         status = self.response.status
-        failure = failure_in(body) or Failure(f"HTTP {status}", status=status)
+        said = failure_in(body) if status >= 400 else None
+        failure = said or Failure(f"HTTP {status}", status=status)
         names = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in self.response.headers}
         head = self.head if self.prepared.own and len(raw) <= ERROR_LIMIT else None
         wait = retry_after(names, failure, time.time())

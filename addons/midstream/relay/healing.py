@@ -19,10 +19,11 @@ from midstream.ledger import Ledger, utc_now
 from midstream.plan import Again, Step, Stop, Try
 from midstream.relay.attempt import Attempt, Broken, broken
 from midstream.relay.clock import ProgressClock
-from midstream.relay.passage import Passage, Shown
+from midstream.relay.passage import Passage
 from midstream.relay.prepare import RuledOut
 from midstream.relay.questions import Question, Questions
 from midstream.relay.refusal import RETRY_AFTER, shutting_down, stopped
+from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import Upstream, UpstreamError
 
@@ -144,7 +145,7 @@ class Healing:
         try:
             shown.account.observation.record.http_status = self._status = response.status
             attempt = Attempt(prepared, response, clock, cut=shown.careful and shown.sink.takes_bytes)
-            if response.status >= 400:
+            if response.status >= 300:
                 raise await attempt.rejection(response.pieces())
             self._passage = Passage(attempt, shown, question.seam, reads_on=question.reads_on)
             await self._passage.run()
@@ -165,7 +166,10 @@ class Healing:
         said = observation.failure
         whole = failed is None and (said is None or (self.shown.strict and said.type == "truncated"))
         kind = failed.kind if failed is not None else kind_of(said) if said is not None else ""
-        if whole or kind in ("final", "elsewhere"):
+        joinless = (
+            failed is not None and failed.refused.failure.type == "seam_mismatch"
+        )  # it has answered, only otherwise
+        if whole or joinless or kind in ("final", "elsewhere"):
             breaker.succeed()
         else:
             breaker.fail(self._limits, time.monotonic())

@@ -15,8 +15,8 @@ from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.log import Reader, StreamLog
 from midstream.relay.native_sink import NativeSink
-from midstream.relay.passage import Shown
 from midstream.relay.same_request import identity
+from midstream.relay.shown import Shown
 from midstream.relay.spool import Entry
 
 log = logging.getLogger(__name__)

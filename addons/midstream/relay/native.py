@@ -14,8 +14,8 @@ from midstream.observation import Outcome
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.native_sink import NativeSink
-from midstream.relay.passage import Shown
 from midstream.relay.refusal import RETRY_AFTER, shutting_down
+from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused
 
 HELD_LIMIT = 64 * 1024

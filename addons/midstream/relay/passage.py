@@ -7,16 +7,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
 
-from midstream.attempts import add_up
-from midstream.config import DEFAULT_ROUTE
-from midstream.delivered import Delivered
-from midstream.events import CONTENT, END, Event, Failure, Finish, Usage
-from midstream.ledger import SPILL, Account, Ledger
-from midstream.relay.ask import Ask
+from midstream.events import CONTENT, END, Event, Failure, Finish
+from midstream.ledger import SPILL
 from midstream.relay.attempt import Attempt, Batch, Broken, Timed, broken, failure_in
-from midstream.relay.sink import Refused, Sink
+from midstream.relay.shown import Shown
+from midstream.relay.sink import Refused
 from midstream.relay.upstream import UpstreamError
 from midstream.splice import Seam
 
@@ -40,52 +36,6 @@ REST_WAIT = 1.0
 """Seconds that the end of a body may take behind an error in it, so that the client can be given the whole of it."""
 
 
-@dataclass(slots=True)
-class Shown:
-    """What one client has of one answer, and how it gets more. Outlives the attempts.
-
-    strict, careful: what the route wants. delivered: kept where it is strict, or where events are said, not bytes passed.
-    billed: what the attempts before this one have cost. last: the last whole frames that were passed on, where the dialect can
-    read on behind them. sealed: what was passed on is encoded, so that nothing of ours can follow it.
-    """
-
-    ask: Ask
-    account: Account
-    ledger: Ledger
-    sink: Sink
-    begun: bool = False
-    ended: bool = False
-    delivered: Delivered = field(default_factory=Delivered)
-    billed: asyncio.Task[Usage] | None = None
-    last: bytes = b""
-    sealed: bool = False
-
-    @property
-    def strict(self) -> bool:
-        """Whether a route says what a break leads to. Without one a stream passes as its provider sends it, whatever it lacks."""
-        return self.ask.route is not DEFAULT_ROUTE
-
-    @property
-    def careful(self) -> bool:
-        """Whether a break shall be healed: then frames are looked at before they are passed on."""
-        if self.sealed or self.ask.route.on_break == "error":
-            return False
-        return not self.sink.takes_bytes or self.ask.dialect.resume is not None
-
-    async def say(self, events: Sequence[Event]) -> None:
-        """Write events in the client's form."""
-        if not events:
-            return
-        if self.billed is not None and any(isinstance(event, Usage) for event in events):
-            before = await self.billed
-            summed = [add_up((before, event)) if isinstance(event, Usage) else event for event in events]
-        else:
-            summed = list(events)
-        await self.sink.say(summed, lambda: self.delivered.events)
-        self.delivered.note(events)
-        self.ended = self.ended or END in events
-
-
 class Passage:
     """Reads one attempt to its end. Raises Broken where it has none."""
 
@@ -103,6 +53,7 @@ class Passage:
         self._holding = not shown.begun
         self._since = asyncio.get_running_loop().time()
         self._content_at: float | None = None
+        self._over = set[int]()  # choices that had a finish reason
         self._idle = shown.ask.route.timeouts.idle if shown.ask.stream or not attempt.prepared.own else None
 
     async def run(self) -> None:
@@ -133,7 +84,7 @@ class Passage:
 
     async def finished_early(self) -> bool:
         """Whether only the terminal event was missing when time was up; if so it has been written."""
-        if not self._shown.delivered.finished:
+        if not self._shown.finished:
             return False
         if self._can_say():
             await self._shown.say([END])
@@ -179,6 +130,8 @@ class Passage:
 
     async def _look(self, batch: Batch, timed: Timed) -> None:
         self._observe(batch.events, time.monotonic())
+        if batch.bad is None and END in batch.events and self._says_nothing():
+            raise broken("truncated", "the answer ended before it began")
         if self._holding:
             self._held.append(batch)
             self._held_size += len(batch.data)
@@ -190,6 +143,14 @@ class Passage:
         await self._deliver(batch)
         if batch.bad is not None:
             raise Broken(Refused(batch.bad))
+
+    def _says_nothing(self) -> bool:
+        """Whether a stream is over that has brought neither content nor a finish: a bare `[DONE]`, as gateways say of a break."""
+        attempt = self._attempt
+        told = self.progressed or bool(self._over) or not self._shown.strict
+        return (
+            not told and attempt.prepared.dialect.resume is not None and attempt.decoder.framing not in (None, "whole")
+        )
 
     def _is_time(self) -> bool:
         if self._content_at is None:
@@ -252,10 +213,12 @@ class Passage:
             self.progressed = True
             self._content_at = self._content_at or asyncio.get_running_loop().time()
             self._clock.allow(self._idle, "idle_timeout")
-        elif any(isinstance(event, Finish) or event is END for event in events):
+        finished = [event.choice for event in events if isinstance(event, Finish)]
+        if finished or END in events:
             self._content_at = self._content_at or asyncio.get_running_loop().time()
-        if self._shown.strict and (events and (END in events or any(isinstance(e, Finish) for e in events))):
-            self._clock.allow(FINISH_WAIT, "terminal_timeout")
+            self._over.update(finished)
+            if self._shown.strict and (END in events or len(self._over) >= self._shown.choices):
+                self._clock.allow(FINISH_WAIT, "terminal_timeout")
 
     async def _close(self) -> None:
         """The body has ended as HTTP wants it; whether the answer has is another matter."""
@@ -264,7 +227,7 @@ class Passage:
         self._held.append(last) if self._holding else await self._deliver(last)
         failure = last.bad or failure_in(tail)
         if failure is not None and not (self.passes_bytes and not self._shown.strict):
-            if self._holding or not self._shown.delivered.finished:
+            if self._holding or not self._shown.finished:
                 raise Broken(Refused(failure))
             tail = [*(event for event in tail if event is not failure), END]
         if self._holding:

@@ -18,9 +18,9 @@ from midstream.observation import Outcome
 from midstream.relay.ask import Ask
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head
-from midstream.relay.passage import Shown
 from midstream.relay.prepare import Prepared
 from midstream.relay.refusal import error_body, stopped
+from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused, Said
 from midstream.relay.streams import Stream
 

@@ -10,9 +10,9 @@ from midstream.delivered import Way
 from midstream.dialects import registry
 from midstream.dialects.prefill import takes_prefill
 from midstream.relay.attempt import Broken, plainly
-from midstream.relay.passage import Shown
 from midstream.relay.prepare import Prepared, RuledOut, dialect_of, prepare, prepare_to_read_on
 from midstream.relay.refusal import Refusal
+from midstream.relay.shown import Shown
 from midstream.splice import Seam, continuation
 
 ANEW = Way("anew", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from midstream import failures
 from midstream.dialects.base import Dialect
 from midstream.dialects.openai_chat_answer import write_error
 from midstream.events import Failure
@@ -62,7 +63,11 @@ def error_body(failure: Failure, dialect: Dialect | None = None) -> bytes:
 
 
 def status_of(failure: Failure) -> int:
-    """The HTTP status that tells of a provider's failure: its own where it is an error's, else 502 (504 for a time-out)."""
-    if failure.status is not None and 400 <= failure.status <= 599:
-        return failure.status
-    return 504 if "timeout" in failure.type else 502
+    """The HTTP status that tells of a provider's failure: its own where it is an error's, else 502; 504 for a time-out, 400 for
+    what is the client's to mend, lest its SDK ask again."""
+    told = failures.status_of(failure)
+    if told is not None:
+        return told
+    if "timeout" in failure.type:
+        return 504
+    return 400 if failures.kind_of(failure) == "final" else 502

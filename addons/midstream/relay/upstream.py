@@ -115,6 +115,8 @@ class UpstreamResponse:
                     piece = data[at : at + PIECE]
                     await turns.take(share, len(piece))
                     yield piece
+        except aiohttp.ClientPayloadError as error:  # which words it as if the client had erred
+            raise UpstreamError("connection_error", "the provider broke off in the midst of the body") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamError(
                 "connection_error", f"the provider broke off: {error or type(error).__name__}"
