@@ -74,7 +74,7 @@ CALLS_WHOLE = says(
 )
 FILTERED = {"error": {"message": "filtered", "type": "invalid_request_error", "code": "content_filter"}}
 OVERLOADED = {"error": {"message": "overloaded", "type": "server_error", "code": None}}
-JSON_BODY = {"headers": {"content-type": "application/json"}}
+JSON_BODY = {"content-type": "application/json"}
 CUT = says(*spoken(*CAT), cut=True)
 
 
@@ -123,8 +123,8 @@ def cases() -> list[Case]:
         ),
         Case("HTML", then(says(b"<html>Bad gateway</html>", headers={"content-type": "text/html"})), then(spare)),
         Case("plain words", then(says(b"upstream connect error", headers={"content-type": "text/plain"})), then(spare)),
-        Case("a JSON error in a 200", then(says(json.dumps(OVERLOADED).encode(), **JSON_BODY)), then(spare)),
-        Case("half a JSON answer", then(says(b'{"id": "x", "choices": [{"ind', **JSON_BODY)), then(spare)),
+        Case("a JSON error in a 200", then(says(json.dumps(OVERLOADED).encode(), headers=JSON_BODY)), then(spare)),
+        Case("half a JSON answer", then(says(b'{"id": "x", "choices": [{"ind', headers=JSON_BODY)), then(spare)),
         Case("nothing", then(says()), then(spare)),
         Case("DONE alone", then(says(DONE)), then(spare)),
         Case("a redirection", then(says(status=302, headers={"location": "https://elsewhere.test/"})), then(spare)),
