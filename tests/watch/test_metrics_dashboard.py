@@ -11,6 +11,7 @@ from typing import Any
 import promql_parser as promql
 import pytest
 
+from midstream.config_tables import Target
 from midstream.events import END, Failure, Malformed, Text
 from midstream.watch import names
 from watch.test_metrics import Scrape, account, healed, scrape, targets, whole
@@ -61,7 +62,7 @@ def groups(node: Any) -> Iterator[str]:
 @pytest.fixture
 def found(targets: Any) -> Scrape:
     """A scrape after all that can happen to streams."""
-    targets.of(("openai", "gpt-4o"), 0.0)
+    targets.of(Target("openai", "gpt-4o"), 0.0)
     return scrape(
         whole(gaps=(0.1,), cost=0.1, key="mobile", paused_ms=10.0, resumes=1),
         healed(),
