@@ -43,7 +43,9 @@ class _Stream:
         self._observation = self._account.observation
         request = flow.request
         self._account.prompt = lambda: flows.prompt_of(match, flows.body_of(request))
-        ledger.open(self._account)
+
+    def open(self) -> None:
+        self._ledger.open(self._account)
 
     def begin(self, response: http.Response) -> None:
         headers = response.headers
@@ -175,6 +177,7 @@ class MeasureStreams:
             self._refuse(flow, match, self._ledger)
         elif not flows.is_handshake(flow.request):
             self._streams[flow.id] = _Stream(match, flow, self._ledger)
+            asyncio.get_running_loop().call_soon(self._open, flow)
         elif match.dialect.session is not None:
             self._sessions[flow.id] = _Session(match, match.dialect.session(), flow, self._ledger)
 
@@ -185,6 +188,13 @@ class MeasureStreams:
         flow.response = http.Response.make(refusal.status, error_body(refusal.failure, match.dialect), headers)
         flow.metadata[flows.RELAYED] = True  # its row is written
         _Stream(match, flow, ledger).end("failed", refusal.failure.type, str(refusal), http_status=refusal.status)
+
+    def _open(self, flow: http.HTTPFlow) -> None:
+        """Once all addons have seen the request: a stream that the relay took over would be shown twice until its answer came."""
+        if flow.metadata.get(flows.RELAYED):
+            self._leave_to_relay(flow)
+        elif stream := self._streams.get(flow.id):
+            stream.open()
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         response = flow.response
@@ -206,6 +216,7 @@ class MeasureStreams:
         if match is None or self._ledger is None:
             return None
         stream = self._streams[flow.id] = _Stream(match, flow, self._ledger)
+        stream.open()
         return stream
 
     def _leave_to_relay(self, flow: http.HTTPFlow) -> None:

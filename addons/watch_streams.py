@@ -25,10 +25,18 @@ from midstream.config_in_force import InForce
 from midstream.relay import access, pages
 from midstream.relay.drain import drain
 from midstream.watch import otel
+from midstream.watch.content import Transcripts
 from midstream.watch.live_page import LivePage
 from midstream.watch.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+CONTENT_OPTION = (
+    "midstream_content",
+    bool,
+    False,
+    "Show on the live page what streams say, prompts and answers; kept in memory, written nowhere.",
+)
 
 
 class WatchStreams:
@@ -40,11 +48,13 @@ class WatchStreams:
         self._serving = contextlib.ExitStack()
         self._feeding: asyncio.Task[None] | None = None
         self._metrics: Metrics | None = None
+        self._transcripts: Transcripts | None = None
         self._stop_pushing: Callable[[], None] | None = None
 
     def load(self, loader: Loader) -> None:
         loader.add_option(*flows.DB_OPTION)
         loader.add_option(*flows.CONFIG_OPTION)
+        loader.add_option(*CONTENT_OPTION)
 
     def configure(self, updated: set[str]) -> None:
         if "midstream_config" in updated:
@@ -57,6 +67,22 @@ class WatchStreams:
                 self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
             except ValueError as error:
                 raise exceptions.OptionsError(str(error)) from error
+        if "midstream_content" in updated and self._ledger is not None:
+            self._listen(self._ledger) if ctx.options.midstream_content else self._forget(self._ledger)
+
+    def _listen(self, ledger: ledgers.Ledger) -> None:
+        """From now on: what streams say that run already is not shown."""
+        if self._transcripts is None:
+            self._transcripts = Transcripts()
+            ledger.opened.append(self._transcripts.open)
+            ledger.watchers.append(self._transcripts.close)
+
+    def _forget(self, ledger: ledgers.Ledger) -> None:
+        if self._transcripts is not None:
+            ledger.opened.remove(self._transcripts.open)
+            ledger.watchers.remove(self._transcripts.close)
+            self._transcripts.clear()
+            self._transcripts = None
 
     async def running(self) -> None:
         if self._ledger is None:
@@ -68,7 +94,8 @@ class WatchStreams:
                 "the live page and /metrics need the gateway: load relay_streams.py (or all.py) beside watch_streams.py"
             )
             return
-        page = LivePage(self._ledger, flows.db_path(ctx.options.midstream_db), self._config)
+        db = flows.db_path(ctx.options.midstream_db)
+        page = LivePage(self._ledger, db, self._config, lambda: self._transcripts)
         self._serving.enter_context(pages.serving(metrics.pages()))
         self._serving.enter_context(pages.serving(page.pages(), without_key=page.open()))
         self._feeding = asyncio.create_task(page.feed.run())

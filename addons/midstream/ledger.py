@@ -55,7 +55,8 @@ class Account:
 
     prices: of the provider asked for. prompt: gives the texts that count as input, and the tokens the provider's template
     adds (None: not known); called off the event loop, and only if a provider reported no usage. counters: by the attempt's n.
-    streamed: whether a streamed answer was asked for. trace: the request's W3C traceparent, "" without one.
+    streamed: whether a streamed answer was asked for. trace: the request's W3C traceparent, "" without one. forgotten: it turned
+    out to be measured elsewhere.
     """
 
     observation: Observation
@@ -64,6 +65,7 @@ class Account:
     counters: dict[int, tokens.OutputCounter] = field(default_factory=dict)
     streamed: bool = True
     trace: str = ""
+    forgotten: bool = False
 
 
 class Ledger:
@@ -78,6 +80,8 @@ class Ledger:
         self._path: Path | None = None
         self.live: dict[str, Account] = {}
         """The streams that run, by id, oldest first."""
+        self.opened: list[Callable[[Account], None]] = []
+        """Told of each stream that begins, before anything of it is fed; on the event loop."""
         self.watchers: list[Callable[[Account], None]] = []
         """Told of each stream that is over, once its tokens and its price are known; in the counting thread."""
         self.occupied: list[Callable[[], bool]] = []
@@ -116,6 +120,8 @@ class Ledger:
     def open(self, account: Account) -> None:
         """A stream has begun: show it as in flight."""
         self.live[account.observation.record.id] = account
+        for told in self.opened:
+            _guarded(partial(told, account))
         self._store.started(account.observation.record)
 
     def first_content(self, account: Account) -> None:
@@ -124,6 +130,7 @@ class Ledger:
 
     def forget(self, account: Account) -> None:
         """It is measured elsewhere: no row."""
+        account.forgotten = True
         self.live.pop(account.observation.record.id, None)
         self._store.forgotten(account.observation.record)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from midstream import attempts as tries
 from midstream.attempts import Attempt
@@ -45,17 +45,15 @@ class Observation:
         self.ended = False
         self.failure: Failure | None = None
         self.malformed = 0
-        self.text_size = 0
-        """Characters that `take_text` would hand over."""
-        self._began = now
+        self.text_size = 0  # characters that `take_text` would hand over
+        self._began = self._last = now
         self._first: float | None = None
-        self._last = now
-        self._silent = True  # the attempt has brought no content yet
-        self._plain_text = True
+        self._silent = self._plain_text = True  # the attempt has brought no content yet
         self._before = 0  # content events of the attempts before
         self._reported = 0  # content events when the provider last reported its usage
         self._text: list[str] = []
         self.gaps = Gaps()
+        self.listener: Callable[[list[Event]], None] | None = None  # hears all that is fed
         self._first_malformed = ""
 
     def restart(self, now: float) -> None:
@@ -141,6 +139,8 @@ class Observation:
 
     def feed(self, events: Iterable[Event], now: float) -> bool:
         """Take what arrived at once; return whether the first content came with it."""
+        if self.listener is not None:
+            self.listener(events := list(events))
         content = 0
         for event in events:
             if event.__class__ is Text:  # nearly all are: the match takes four times as long

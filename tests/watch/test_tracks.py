@@ -8,6 +8,7 @@ import pytest
 
 from databases import record
 from midstream.events import END, Text, Usage
+from midstream.ledger import Account
 from midstream.observation import Observation
 from midstream.watch import tracks
 from midstream.watch.tracks import MOMENTS, SAMPLES, STALL, Track, details, ended, epoch
@@ -17,7 +18,7 @@ WALL = epoch("2026-01-31T10:00:00.000Z", 0.0)
 
 def observed(**values: Any) -> tuple[Observation, Track]:
     observation = Observation(record(model_requested="gpt-4o", provider="openai", **values), 0.0)
-    return observation, Track(observation.record, 0.0, WALL)
+    return observation, Track(Account(observation), 0.0, WALL)
 
 
 def test_the_first_look_tells_all_and_the_next_only_what_changed() -> None:
@@ -87,6 +88,15 @@ def test_resumes_and_pauses_are_moments() -> None:
     ]
 
 
+def test_being_held_back_for_a_moment_is_no_moment_but_adds_up() -> None:
+    observation, track = observed()
+    track.see(observation, 0.0)
+    for n in range(1, 5):
+        observation.record.paused_ms = n * 30.0
+        track.see(observation, n / 10)
+    assert [(one["kind"], one["lasted_ms"]) for one in track.moments] == [("pause", 120)]
+
+
 def test_moments_are_bounded() -> None:
     observation, track = observed()
     for n in range(MOMENTS * 2):
@@ -97,12 +107,12 @@ def test_moments_are_bounded() -> None:
 
 def test_a_stream_seen_late_keeps_its_own_beginning() -> None:
     observation = Observation(record(), 0.0)
-    track = Track(observation.record, 100.0, WALL + 30)
+    track = Track(Account(observation), 100.0, WALL + 30)
     assert track.began == pytest.approx(70.0)
 
 
 def test_a_clock_that_was_set_back_does_no_harm() -> None:
-    assert Track(Observation(record(), 0.0).record, 100.0, WALL - 3600).began == 100.0
+    assert Track(Account(Observation(record(), 0.0)), 100.0, WALL - 3600).began == 100.0
 
 
 @pytest.mark.parametrize("started_at", ["", "yesterday", "2026-99-99T00:00:00Z"])
@@ -115,9 +125,9 @@ def test_samples_are_tokens_a_second_and_bounded() -> None:
     for n in range(SAMPLES + 5):
         observation.feed([Text("a")] * (n % 3), float(n))
         track.see(observation, float(n))
-        track.sample()
+        track.sample(0.5)
     assert len(track.samples) == SAMPLES
-    assert list(track.samples)[-3:] == [n % 3 for n in range(SAMPLES + 2, SAMPLES + 5)]
+    assert list(track.samples)[-3:] == [n % 3 * 2 for n in range(SAMPLES + 2, SAMPLES + 5)]
 
 
 def test_looking_begins_no_attempt() -> None:

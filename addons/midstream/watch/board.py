@@ -26,9 +26,11 @@ DETAILED = 300
 KEPT = 64
 """Changes that are kept for pages that lost their connection: half a minute of them at the least; later they start anew."""
 
+SAMPLE = 0.5
+"""Seconds between two samples of how fast tokens come."""
+
 MISSING = 30.0
-"""Seconds until a stream of whose end nobody was told is forgotten: that it was never one turned out later, or counting its
-tokens takes long."""
+"""Seconds until a stream of whose end nobody was told is given up: counting its tokens may take long."""
 
 type Target = dict[str, str]
 
@@ -103,13 +105,15 @@ class Board:
                 if changed := track.see(account.observation, now):
                     change.set[id_] = changed
             elif len(self._tracks) < SHOWN:
-                track = self._tracks[id_] = Track(account.observation.record, now, wall)
+                track = self._tracks[id_] = Track(account, now, wall)
                 track.see(account.observation, now)
                 change.new.append(track.shown())
 
     def _miss(self, live: Mapping[str, Account], now: float) -> None:
         for track in [track for id_, track in self._tracks.items() if id_ not in live]:
-            if track.missing_since is None:
+            if track.account.forgotten:
+                self._drop(track.id)
+            elif track.missing_since is None:
                 track.missing_since = now
             elif now - track.missing_since > MISSING:
                 self._drop(track.id)
@@ -121,10 +125,10 @@ class Board:
         return track
 
     def _sample(self, now: float) -> None:
-        if now - self._sampled >= 1:
-            self._sampled = now
+        if now - self._sampled >= SAMPLE:
+            passed, self._sampled = now - self._sampled, now
             for track in self._tracks.values():
-                track.sample()
+                track.sample(min(passed, 2.0))
 
     def end(self, observation: Observation) -> None:
         """A stream is over, and counted."""
@@ -138,20 +142,24 @@ class Board:
 
     def details(self, id_: str, live: Mapping[str, Account]) -> Facts | None:
         """What is known here of a stream that runs, or ran a moment ago."""
-        account, track = live.get(id_), self._tracks.get(id_)
+        track = self._tracks.get(id_)
+        account = live.get(id_) or (
+            track.account if track is not None else None
+        )  # one that is being counted is in neither
         if account is not None:
             moments, seen = (list(track.moments), track.facts) if track is not None else ([], {})
             return {**tracks.details(account.observation, moments), "live": True, "seen": seen}
         return self._detailed.get(id_)
 
-    def whole(self, wall: float) -> bytes:
-        """Everything, for a page that has just been opened, as of change number `last`."""
+    def whole(self, wall: float, *, content: bool = False) -> bytes:
+        """Everything, for a page that has just been opened, as of change number `last`. content: whether words are shown."""
         said = {
             "now": round(wall * 1000),
             "new": [track.shown() for track in self._tracks.values()],
             "ended": list(self._ended),
             "targets": self._targets,
             "flying": self._flying,
+            "content": content,
         }
         return dump_json(said).encode("utf-8", "replace")
 

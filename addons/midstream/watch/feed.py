@@ -14,10 +14,10 @@ from midstream.watch.board import Board, Target
 
 log = logging.getLogger(__name__)
 
-TICK = 0.2
+TICK = 0.25
 """Seconds between two looks while somebody watches: more often than that nobody can read."""
 
-IDLE = 1.0
+IDLE = 0.5
 """Seconds between two looks while nobody does: sparklines and stalls are there once somebody comes."""
 
 KEEPALIVE = 15.0
@@ -33,10 +33,11 @@ type Message = tuple[str, int, bytes]
 class Feed:
     """One for each addon. `run` it as a task."""
 
-    def __init__(self, ledger: Ledger, targets: Callable[[], Sequence[Target]]) -> None:
+    def __init__(self, ledger: Ledger, targets: Callable[[], Sequence[Target]], content: Callable[[], bool]) -> None:
         self.board = Board()
         self._ledger = ledger
         self._targets = targets
+        self._content = content
         self._readers = 0
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -100,7 +101,7 @@ class Feed:
     def _behind(self, at: int) -> list[Message]:
         changes = self.board.since(at) if at >= 0 else None
         if changes is None:
-            return [("whole", self.board.last, self.board.whole(time.time()))]
+            return [("whole", self.board.last, self.board.whole(time.time(), content=self._content()))]
         return [("change", number, data) for number, data in changes]
 
 

@@ -22,6 +22,7 @@ from midstream.relay.refusal import Refusal
 from midstream.relay.server import RUNNING
 from midstream.store import open_reader
 from midstream.watch.board import Target
+from midstream.watch.content import Transcripts
 from midstream.watch.feed import Feed, Message
 from midstream.watch.history import SPANS, history
 
@@ -57,10 +58,14 @@ class File(NamedTuple):
 
 
 class LivePage:
-    """One for each addon; `feed` is to be run as a task. `config` gives the one in force, `db` is the database's file."""
+    """One for each addon; `feed` is to be run as a task. `config` gives the one in force, `db` is the database's file; `words`
+    what streams say, None where the user does not want it shown."""
 
-    def __init__(self, ledger: Ledger, db: Path, config: Callable[[], Config]) -> None:
-        self.feed = Feed(ledger, lambda: breakers(config()))
+    def __init__(
+        self, ledger: Ledger, db: Path, config: Callable[[], Config], words: Callable[[], Transcripts | None]
+    ) -> None:
+        self.feed = Feed(ledger, lambda: breakers(config()), lambda: words() is not None)
+        self._words = words
         self._ledger = ledger
         self._db = db
         self._files = {file.name: _load(file) for file in STATIC.iterdir() if file.suffix in TYPES}
@@ -135,7 +140,16 @@ class LivePage:
         details = self.feed.board.details(id_, self._ledger.live)
         if details is None:
             details = await asyncio.to_thread(self._ask_stream, id_)
-        return exchange.json(200, {"now": round(time.time() * 1000)} | details, **SECURITY)
+        said = {"now": round(time.time() * 1000), "content": await self._said(id_, caller)}
+        return exchange.json(200, said | details, **SECURITY)
+
+    async def _said(self, id_: str, caller: Caller) -> dict[str, Any] | None:
+        """What this stream says, as far as this caller may know: with keys, that of their own chats only."""
+        words = self._words()
+        transcript = words.of(id_) if words is not None else None
+        if transcript is None or (caller.key is not None and caller.key != transcript.key):
+            return None
+        return await asyncio.to_thread(transcript.shown)
 
     def _ask_stream(self, id_: str) -> dict[str, Any]:
         try:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from midstream.attempts import NOT_BROKEN, Attempt
+from midstream.ledger import Account
 from midstream.observation import Observation
 from midstream.records import AttemptRecord, StreamRecord
 
@@ -16,8 +17,11 @@ type Facts = dict[str, Any]
 STALL = 2.0
 """Seconds without content, after the first, that count as a stall: a reader has long noticed."""
 
-SAMPLES = 60
-"""Seconds of tokens per second that are kept for the sparkline."""
+SAMPLES = 80
+"""Tokens per second, each of half a second, that are kept for the sparkline."""
+
+HELD = 100.0
+"""Milliseconds held back that are worth a word: less is how any stream flows."""
 
 MOMENTS = 100
 """Stalls, and the like, that are kept of one stream: beyond that a timeline shows nothing more."""
@@ -31,7 +35,9 @@ ATTEMPT = tuple(field.name for field in fields(AttemptRecord))
 class Track:
     """One stream in flight. `see` it from time to time; `facts` is what there is to show, by name."""
 
-    def __init__(self, record: StreamRecord, now: float, wall: float) -> None:
+    def __init__(self, account: Account, now: float, wall: float) -> None:
+        record = account.observation.record
+        self.account = account
         self.id = record.id
         self.began = now - max(wall - epoch(record.started_at, wall), 0.0)
         """On the monotonic clock."""
@@ -44,6 +50,7 @@ class Track:
         self._chunks = 0
         self._changed = now
         self._sampled = 0
+        self._held = 0.0
 
     def see(self, observation: Observation, now: float) -> Facts:
         """Look at it; return which facts changed."""
@@ -69,9 +76,10 @@ class Track:
         """Take down when its client came back, and when its provider was held back."""
         if record.resumes > self.facts.get("resumes", 0):
             self._moment("resume", now)
-        paused, before = round(record.paused_ms), self.facts.get("paused_ms", 0)
-        if paused > before:
-            self._moment("pause", now - (paused - before) / 1000, lasted_ms=paused - before)
+        held = record.paused_ms - self._held
+        if held >= HELD:
+            self._held = record.paused_ms
+            self._moment("pause", now - held / 1000, lasted_ms=round(held))
 
     def _moment(self, kind: str, at: float, **more: Any) -> None:
         self.moments.append({"kind": kind, "at_ms": round((at - self.began) * 1000), **more})
@@ -107,10 +115,10 @@ class Track:
             return "waiting"
         return "stalled" if now - self._changed >= STALL else "streaming"
 
-    def sample(self) -> None:
-        """Once a second: how many tokens came in it."""
+    def sample(self, seconds: float) -> None:
+        """Twice a second: how fast tokens came in that time."""
         tokens = self.facts.get("tokens", 0)
-        self.samples.append(tokens - self._sampled)
+        self.samples.append(round((tokens - self._sampled) / seconds))
         self._sampled = tokens
 
     def shown(self) -> Facts:

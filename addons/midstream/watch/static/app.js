@@ -13,11 +13,16 @@ const RETRY = 3000;
 let source = null;
 let failures = 0;
 let retry = 0;
+let since = null;
 
 function connected(state, text) {
   const pill = $('#connection');
+  if (pill.dataset.state === 'live' && state === 'lost') since = new Date();
   pill.dataset.state = state;
   put($('span', pill), text);
+  document.body.toggleAttribute('data-lost', state === 'lost');
+  if (state === 'lost') streams.freeze();
+  put($('#lost'), state === 'lost' ? `No connection to midstream${since ? ` since ${since.toLocaleTimeString()}. What you see is from then` : ''}. Trying again…` : '');
 }
 
 /** An EventSource comes back by itself, with the id of the last change it has; only where it gives up, we begin another. */
@@ -62,7 +67,7 @@ async function enter() {
     await session.ask('/live/history?span=15m');
   } catch (error) {
     if (error.status === 401 || error.status === 403) return lock(session.bearer().Authorization || error.status === 403 ? error.message : '');
-    connected('lost', 'no connection');
+    connected('lost', 'reconnecting');
     retry = setTimeout(enter, RETRY);
     return undefined;
   }
@@ -94,6 +99,7 @@ function theme(next) {
   if (next === 'auto') delete root.dataset.theme;
   else root.dataset.theme = next;
   put($('#theme span'), next[0].toUpperCase() + next.slice(1));
+  $('#theme').setAttribute('aria-label', `Theme: ${next}`);
   try { localStorage.setItem('midstream.theme', next); } catch { /* then it is for this visit */ }
   forgetColours();
   streams.redraw();

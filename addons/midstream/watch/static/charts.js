@@ -4,7 +4,7 @@ import { el, put, svg } from './dom.js';
 const HEIGHT = 150;
 const [MINUTE, HOUR, DAY] = [60, 3600, 86400];
 const ROUND = [MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 10 * DAY];
-const PAD = { top: 10, right: 8, bottom: 20, left: 44 };
+const PAD = { top: 10, right: 8, bottom: 20, left: 54 };
 
 /** A round number at or above the largest value, of which there are 2 to 4 steps. */
 function scale(top) {
@@ -34,8 +34,9 @@ function full(t, step) {
 
 export class Chart {
   /** series: [{ name, tone, of: (bucket, step) => number or null }]; stacked bars, or lines. */
-  constructor({ title, hint, series, format, stacked = false, headline }) {
+  constructor({ title, hint, series, format, stacked = false, headline, tick }) {
     Object.assign(this, { title, series, format, stacked, headline });
+    this.tick = tick || ((value) => format(value).replace(/\.0+(?=\D|$)/, ''));
     this.legend = el('ul', { class: 'legend' }, ...series.map((one) => el('li', { 'data-tone': one.tone }, one.name)));
     this.figure = el('div', { class: 'plot' });
     this.tip = el('div', { class: 'tip', hidden: true, role: 'status' });
@@ -75,12 +76,12 @@ export class Chart {
     for (const tick of ticks) {
       plot.append(svg('line', { class: tick ? 'grid' : 'axis', x1: PAD.left, x2: width - PAD.right, y1: this.y(tick), y2: this.y(tick) }));
       const label = svg('text', { class: 'tick', x: PAD.left - 6, y: this.y(tick) + 4, 'text-anchor': 'end' });
-      label.textContent = tick ? this.format(tick).replace(/\.0+(?=\D|$)/, '') : '0';
+      label.textContent = tick ? this.tick(tick) : '0';
       plot.append(label);
     }
     this.times(plot, width);
     if (this.stacked) this.bars(plot);
-    else this.values.forEach((values, n) => this.line(plot, values, this.series[n].tone));
+    else this.values.map((values, n) => [values, n]).reverse().forEach(([values, n]) => this.line(plot, values, this.series[n].tone)); // the first on top
     this.cross = svg('line', { class: 'cross', y1: PAD.top, y2: HEIGHT - PAD.bottom, visibility: 'hidden' });
     plot.append(this.cross);
     this.figure.replaceChildren(plot);
@@ -120,6 +121,7 @@ export class Chart {
 
   line(plot, values, tone) {
     let path = '';
+    let bridge = ''; // over times of which nothing is known, faintly
     let open = false;
     values.forEach((value, i) => {
       if (value === null || value === undefined) { open = false; return; }
@@ -127,9 +129,10 @@ export class Chart {
       const alone = !open && (values[i + 1] === null || values[i + 1] === undefined);
       if (alone) plot.append(svg('circle', { 'data-tone': tone, cx: x, cy: y, r: 2.2 }));
       path += `${open ? 'L' : 'M'}${x} ${y}`;
+      bridge += `${bridge ? 'L' : 'M'}${x} ${y}`;
       open = true;
     });
-    plot.append(svg('path', { 'data-tone': tone, d: path || 'M0 0', class: 'line' }));
+    plot.append(svg('path', { 'data-tone': tone, d: bridge || 'M0 0', class: 'bridge' }), svg('path', { 'data-tone': tone, d: path || 'M0 0', class: 'line' }));
   }
 
   point(event) {

@@ -42,7 +42,7 @@ export function colour(name) {
 export const forgetColours = () => css.clear();
 
 /** Draw numbers, oldest first, as an area that ends at the right edge; few of them leave the left empty. */
-export function spark(canvas, values, least = 20) {
+export function spark(canvas, values, least = 24) {
   const scale = Math.min(devicePixelRatio || 1, 2);
   const width = canvas.clientWidth || 120;
   const height = canvas.clientHeight || 26;

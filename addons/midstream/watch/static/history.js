@@ -42,7 +42,7 @@ const CHARTS = [
     series: [{ name: 'output', tone: 'a', of: each('output_tokens') }, { name: 'input', tone: 'd', of: (bucket) => bucket.input_tokens - bucket.cached_tokens }, { name: 'input, cached', tone: 'e', of: each('cached_tokens') }],
   }),
   new Chart({
-    title: 'Cost', format: format.usd, stacked: true, headline: (data) => format.usd(sum(data, 'cost_usd')),
+    title: 'Cost', format: format.usd, tick: (value) => `$${Number(value.toPrecision(3))}`, stacked: true, headline: (data) => format.usd(sum(data, 'cost_usd')),
     series: [{ name: 'US dollars', tone: 'a', of: each('cost_usd') }],
   }),
   new Chart({
@@ -92,12 +92,14 @@ function show(data) {
   $('#charts').dataset.shown = data.span;
 }
 
+const latest = (step) => (step < 60 ? `${step} s` : step < 3600 ? `${step / 60} min` : step < 86400 ? `${step / 3600} h` : 'day');
+
 function tiles(data) {
   const during = `last ${SPANS.find(([name]) => name === data.span)[1]}`;
   const streams = sum(data, 'streams');
   const ttft = newest(data, 'ttft', 'p50');
   put($('#tile-ttft'), format.ms(ttft));
-  put($('#tile-ttft-more'), ttft === null ? during : `p95 ${format.ms(newest(data, 'ttft', 'p95'))}, of late`);
+  put($('#tile-ttft-more'), ttft === null ? during : `p95 ${format.ms(newest(data, 'ttft', 'p95'))}, last ${latest(data.step)}`);
   put($('#tile-streams'), format.count(streams));
   put($('#tile-streams-more'), during);
   put($('#tile-failed'), format.percent(bad(data), streams));

@@ -2,10 +2,12 @@
 import { $, el, put, spark } from './dom.js';
 import * as format from './format.js';
 
-const SAMPLES = 60;
+const SAMPLES = 80;
+const EVERY = 500; // milliseconds of a sample
 const ENDED = 40;
-const RATE = 3; // seconds that a rate is the mean of
-const PAUSED = 10; // milliseconds held back that are worth a word
+const RATE = 6; // samples that a rate is the mean of
+const PAUSED = 100; // milliseconds held back that are worth a word
+const CALM = 40; // samples that the list keeps its height after it was longer
 const FEW = 6; // ended streams shown unasked
 const SPARKS = 40; // sparklines drawn in one frame
 
@@ -18,7 +20,11 @@ let flying = 0;
 let skew = 0; // our clock, less the gateway's
 let drawing = false;
 let words = [];
-export const now = () => Date.now() - skew;
+let content = false;
+let frozen = 0; // when the connection was lost
+let heights = [];
+export const now = () => (frozen || Date.now()) - skew;
+export const shows = () => content;
 export const onBreakers = new Set();
 
 class Row {
@@ -50,7 +56,9 @@ class Row {
 
   get rate() {
     if (this.over) return this.facts.rate;
-    const some = this.samples.slice(-RATE);
+    const since = now() - this.facts.started - (this.facts.ttft_ms ?? 0);
+    const some = this.samples.slice(-Math.max(Math.min(RATE, Math.floor(since / EVERY)), 1));
+    if (since < 2 * EVERY) return since > 100 ? (1000 * this.facts.tokens) / since : null;
     return some.length ? some.reduce((a, b) => a + b, 0) / some.length : null;
   }
 
@@ -97,7 +105,7 @@ class Row {
 
   sample() {
     const tokens = this.facts.tokens || 0;
-    const came = Math.max(tokens - this.last, 0);
+    const came = (Math.max(tokens - this.last, 0) * 1000) / EVERY;
     this.last = tokens;
     this.samples.push(came);
     if (this.samples.length > SAMPLES) this.samples.shift();
@@ -117,11 +125,14 @@ export function filter(text) {
 
 /** Everything, or what changed. */
 export function take(said, whole) {
+  frozen = 0;
   skew = Date.now() - said.now;
   if (whole) {
     for (const row of rows.values()) row.node.remove();
     rows.clear();
     for (const row of ended.splice(0)) row.node.remove();
+    content = Boolean(said.content);
+    $('#content').hidden = !content;
   }
   for (const facts of said.new || []) begin(facts);
   if (whole && !total.length) remember();
@@ -146,7 +157,7 @@ function begin(facts) {
   leave(facts.id);
   const row = new Row(facts);
   rows.set(facts.id, row);
-  $('#live-rows').prepend(row.node);
+  $('#live-rows').append(row.node); // the newest last: nothing that is read moves when one begins
 }
 
 function leave(id) {
@@ -197,7 +208,19 @@ function draw() {
   });
 }
 
-function second() {
+/** The list shrinks only after a while: what stands below it shall not jump with every stream that ends. */
+function settle() {
+  const list = $('#live-rows');
+  heights = [...heights.slice(1 - CALM), list.childElementCount];
+  const most = Math.max(...heights);
+  list.style.minHeight = `min(${most} * var(--row), var(--rows))`;
+}
+
+/** The connection is lost: what is shown is from this moment. */
+export function freeze() { frozen ||= Date.now(); }
+
+function tick() {
+  if (frozen) return;
   let came = 0;
   let waiting = 0;
   for (const row of rows.values()) {
@@ -206,10 +229,11 @@ function second() {
   }
   total.push(came);
   if (total.length > SAMPLES) total.shift();
+  settle();
   if (!document.hidden) {
     const some = total.slice(-RATE);
     put($('#tile-rate'), format.rate(some.reduce((a, b) => a + b, 0) / some.length));
-    put($('#tile-flying-more'), waiting ? `${waiting} without a token yet` : '\u00a0');
+    put($('#tile-flying-more'), waiting ? `${waiting} waiting for a token` : '\u00a0');
     spark($('#tile-spark'), total);
     draw();
   }
@@ -233,7 +257,7 @@ export function step(by) {
 export const facts = (id) => rows.get(id)?.facts;
 
 export function start() {
-  setInterval(second, 1000);
+  setInterval(tick, EVERY);
   $('#ended-all').addEventListener('click', ({ target }) => {
     const all = $('#ended').toggleAttribute('data-all');
     target.setAttribute('aria-expanded', String(all));
