@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from databases import finished, hurried_writers, ids, record
 from midstream import rows, survey
-from midstream.observation import StreamRecord
+from midstream.observation import AttemptRecord, StreamRecord
 from midstream.queries import OUTCOMES, Filter, Reader
 from midstream.store import StoreWriter, open_reader, open_writer
 
@@ -91,6 +92,20 @@ def test_tail_sees_what_was_over_since_it_last_looked(
     assert writer.close()
     assert [row["id"] for row in reader.after(last)] == ["zz"]
     assert [row["id"] for row in reader.after(0)][-1] == "zz"
+
+
+def test_attempts_since_are_those_of_streams_begun_since_the_oldest_first(path: Path) -> None:
+    since = datetime(2026, 1, 31, 10, tzinfo=UTC)
+    db = open_writer(path)
+    for seconds, n in ((-1, 1), (5, 1), (5, 2), (1, 1)):
+        stream = f"{int((since.timestamp() + seconds) * 1000):011x}abc"
+        attempt = AttemptRecord(stream_id=stream, n=n, provider=f"at{seconds}-{n}", started_at="", ended="complete")
+        db.conn.execute(rows.INSERT_ATTEMPT, rows.attempt_values(attempt))
+    db.conn.commit()
+    db.conn.close()
+    with open_reader(path) as reader:
+        assert [row["provider"] for row in reader.attempts_since(since)] == ["at1-1", "at5-1", "at5-2"]
+        assert [row["provider"] for row in reader.attempts_since(since, limit=1)] == ["at5-2"]
 
 
 def test_reading_goes_on_while_a_writer_holds_the_lock(reader: Reader, path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -100,6 +101,19 @@ class Reader:
             return []
         rows = self._ask("SELECT * FROM attempts WHERE stream_id = ? ORDER BY n", (stream_id,))
         return [_NO_ATTEMPT | row for row in rows]
+
+    def attempts_since(self, since: datetime, limit: int = 5000) -> list[Row]:
+        """The newest attempts begun since then whose streams are over, oldest first: whom they asked, how they ended."""
+        if "attempts" not in self._tables:
+            return []
+        first = (
+            f"{int(since.timestamp() * 1000):011x}"  # a stream's id begins with its time, and the table is in its order
+        )
+        sql = """
+            SELECT provider, model, started_at, ended FROM attempts WHERE stream_id >= ?
+            ORDER BY stream_id DESC, n DESC LIMIT ?
+        """
+        return self._ask(sql, (first, limit))[::-1]
 
     def in_flight(self) -> list[Row]:
         """The streams that run now, oldest first; those of a killed process are left out."""

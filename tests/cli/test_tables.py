@@ -21,7 +21,7 @@ from cli.process import command
 from midstream.cli import main
 from midstream.cli.tail import Watch, line
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.store import StoreWriter, open_reader
+from midstream.store import StoreWriter, open_reader, open_writer
 
 HOSTILE = "evil\x1b]0;owned\x07\u202e[red]model[/red]"
 
@@ -232,9 +232,28 @@ def test_watching_finds_what_ends_once_however_long_it_ran(db: Path) -> None:
         assert (watch.poll(), watch.open) == ([], [])
 
 
+def test_watching_goes_on_when_rows_are_deleted_or_numbered_anew(db: Path) -> None:
+    with open_reader(db) as reader:
+        watch = Watch(reader)
+        for number, sql in enumerate(
+            ("DELETE FROM streams WHERE id < '003'", "VACUUM", "DELETE FROM streams", "VACUUM"), 11
+        ):
+            database = open_writer(db)
+            database.conn.execute(sql)
+            database.conn.commit()
+            database.conn.close()
+            writer = StoreWriter(db)
+            writer.finished(record(number), ())
+            writer.close()
+            assert [row["id"] for row in watch.poll()] == [f"0{number}abc"], sql
+            assert watch.poll() == []
+
+
 def test_a_line_is_for_grep_and_harmless() -> None:
     row = {name: getattr(RECORDS[3], name) for name in StreamRecord.__dataclass_fields__}
     assert "outcome truncated" in line(row)
+    assert "attempts" not in line(row)
+    assert "attempts 3: 1 rerouted  held back 250 ms" in line(row | {"attempts": 3, "rerouted": 1, "paused_ms": 250.0})
     assert line(row).isprintable()
 
 

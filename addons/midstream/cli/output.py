@@ -46,14 +46,14 @@ class Column:
 
     key: str
     title: str
-    kind: Literal["text", "id", "ms", "number", "rate", "money", "percent", "time", "moment", "bytes", "outcome"] = (
-        "text"
-    )
+    kind: Literal[
+        "text", "id", "ms", "number", "rate", "money", "percent", "time", "moment", "bytes", "outcome", "spark"
+    ] = "text"
     drop: int = 0
 
     @property
     def right(self) -> bool:
-        return self.kind not in ("text", "id", "time", "moment", "outcome")
+        return self.kind not in ("text", "id", "time", "moment", "outcome", "spark")
 
     @property
     def wraps(self) -> bool:
@@ -66,7 +66,11 @@ OUTCOME_STYLES = {
     "truncated": "red",
     "failed": "red",
     "interrupted": "yellow",
-    "in flight": "cyan",
+    "waiting": "cyan",
+    "streaming": "cyan",
+    "stalled": "yellow",
+    "held back": "yellow",
+    "mending": "magenta",
 }
 
 

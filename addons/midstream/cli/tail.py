@@ -6,26 +6,36 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from midstream.cli.output import Column, console, local_time, print_json_line, table, written
+from midstream.cli import tail_screen
+from midstream.cli.output import Column, console, local_time, print_json_line, written
 from midstream.cli.reading import db_option, reading
 from midstream.cli.streams import COLUMNS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from midstream.queries import Reader
+    from midstream.queries import Reader, Row
 
 POLL_SECONDS = 0.25
-SHOWN = 20
-"""Finished streams on the live screen."""
 
-LINE = tuple(column for column in COLUMNS if column.key != "started_at")
+SAMPLE_SECONDS = 1.0
+"""How often the proxy brings the streams that run up to date, and their tokens per second are taken down here."""
+
+TOLD = 2000
+"""Streams that are remembered as told, should the table's order be lost."""
+
+LINE = (
+    *(column for column in COLUMNS if column.key not in ("started_at", "model")),
+    Column("delivery", "delivery"),
+    Column("gap_max_ms", "longest gap", "ms"),
+    Column("tries", "attempts"),
+    Column("paused_ms", "held back", "ms"),
+)
 
 
 class Watch:
@@ -34,6 +44,9 @@ class Watch:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._last = reader.last()
+        before = reader.after(self._last - 1, 1)
+        self._newest = before[0]["id"] if before else ""
+        self._told: deque[str] = deque([self._newest], maxlen=TOLD)
         self.open = reader.in_flight()
         """The streams that run now, oldest first."""
 
@@ -41,17 +54,44 @@ class Watch:
         """The rows of streams that ended since the last poll, in that order."""
         self.open = self._reader.in_flight()
         found: list[dict[str, Any]] = []
+        self._find_place()
         while rows := self._reader.after(self._last):
-            found += [{name: value for name, value in row.items() if name != "rowid"} for row in rows]
-            self._last = rows[-1]["rowid"]
+            new = [row for row in rows if row["id"] not in self._told]
+            self._last, self._newest = rows[-1]["rowid"], rows[-1]["id"]
+            self._told.extend(row["id"] for row in new)
+            found += [{name: value for name, value in row.items() if name != "rowid"} for row in new]
         return found
+
+    def _find_place(self) -> None:
+        """A VACUUM may have numbered the rows anew, and the last one that was told may be deleted: then go on from the one
+        before the first that began later."""
+        if not self._newest:
+            return
+        place = self._reader.place(self._newest)
+        if place is None:
+            found = self._reader.ask("SELECT min(rowid) AS place FROM streams WHERE id > ?", (self._newest,))[0][
+                "place"
+            ]
+            self._last = found - 1 if found is not None else self._reader.last()
+        elif place < self._last:  # a row that is written once more gets a higher number: that is no new numbering
+            self._last = place
+
+    def targets(self) -> list[Row]:
+        """How the targets did of late."""
+        since = tail_screen.utc_now() - timedelta(minutes=tail_screen.MINUTES)
+        return tail_screen.health(self._reader.attempts_since(since))
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each stream that ends.")
 @db_option
 def tail(as_json: bool, db: str) -> None:
-    """Watch streams live: those in flight, and those that ended. Ctrl-C ends it.
+    """Watch streams live: those in flight, those that ended, and targets that fail. Ctrl-C ends it.
+
+    Of a stream in flight: whom it was sent to, its first token, tokens per second with a sparkline (tokens are estimated
+    until it ends), the longest gap, attempts, and how long its provider was held back for a slow client. Of a target: how many
+    attempts failed in 15 minutes, and how many in a row, which is what opens its circuit breaker (the live page and /metrics
+    show the breaker itself).
 
     Where the output is no terminal: a line for each stream when it ends.
 
@@ -101,41 +141,28 @@ def _follow_lines(watch: Watch) -> None:
 def line(row: Mapping[str, Any]) -> str:
     """A finished stream on one line: for grep and for people."""
     model = row["model_served"] or row["model_requested"]
-    values = [f"{column.title} {written(column, row.get(column.key))}" for column in LINE if _said(column, row)]
+    told = {**row, "tries": tail_screen.tries(row), "paused_ms": row.get("paused_ms") or None}
+    values = [f"{column.title} {written(column, told[column.key])}" for column in LINE if _said(column, told)]
     return "  ".join([local_time(str(row["started_at"])), written(Column("model", "model"), model), *values])
 
 
 def _said(column: Column, row: Mapping[str, Any]) -> bool:
-    return column.key != "model" and row.get(column.key) not in (None, "")
+    return row.get(column.key) not in (None, "")
 
 
 def _follow_live(watch: Watch) -> None:
     from rich.live import Live
 
-    ended: deque[dict[str, Any]] = deque(maxlen=SHOWN)
+    from midstream.cli.charts import ASCII, BLOCKS
+
     out = console()
+    screen = tail_screen.Screen(ASCII if out.options.ascii_only else BLOCKS)
+    sampled, targets = float("-inf"), watch.targets()
     with Live(console=out, auto_refresh=False, transient=False) as live:
         for rows in _polls(watch):
-            ended.extendleft(rows)
-            live.update(_screen(watch.open, list(ended), out.width), refresh=True)
-
-
-def _screen(running: Sequence[Mapping[str, Any]], ended: Sequence[Mapping[str, Any]], width: int) -> RenderableType:
-    rows = [{**row, "outcome": "in flight", "duration_ms": _age(row)} for row in running]
-    shown = table(COLUMNS, [_with_model(row) for row in [*rows, *ended]], width)
-    shown.caption = f"{len(running)} in flight; Ctrl-C ends"
-    return shown
-
-
-def _with_model(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "model": row.get("model_served") or row.get("model_requested")}
-
-
-def _age(row: Mapping[str, Any]) -> float | None:
-    """Milliseconds since it began, by this machine's clock: the proxy's monotonic one is not ours to read."""
-    from datetime import UTC, datetime
-
-    try:
-        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(row["started_at"])).total_seconds() * 1000)
-    except (ValueError, TypeError):
-        return None
+            if time.monotonic() - sampled >= SAMPLE_SECONDS:
+                sampled, targets = time.monotonic(), watch.targets()
+                screen.sample(watch.open)
+            screen.end(rows)
+            size = (out.width, out.height)
+            live.update(screen.draw(watch.open, targets, tail_screen.utc_now(), size), refresh=True)
