@@ -99,7 +99,9 @@ def test_attempts_since_are_those_of_streams_begun_since_the_oldest_first(path: 
     db = open_writer(path)
     for seconds, n in ((-1, 1), (5, 1), (5, 2), (1, 1)):
         stream = f"{int((since.timestamp() + seconds) * 1000):011x}abc"
-        attempt = AttemptRecord(stream_id=stream, n=n, provider=f"at{seconds}-{n}", started_at="", ended="complete")
+        attempt = AttemptRecord(
+            stream_id=stream, n=n, provider=f"at{seconds}-{n}", model="m", started_at="", ended="complete"
+        )
         db.conn.execute(rows.INSERT_ATTEMPT, rows.attempt_values(attempt))
     db.conn.commit()
     db.conn.close()
