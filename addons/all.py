@@ -8,12 +8,14 @@ Without a rule in `midstream_break` nothing is broken, and nothing is spent on i
 
 import break_streams
 import connect_to
+import limit_clients
 import measure_streams
 import record_streams
 import relay_streams
 import watch_streams
 
 addons = [
+    *limit_clients.addons,
     *measure_streams.addons,
     *record_streams.addons,
     *relay_streams.addons,

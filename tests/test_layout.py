@@ -28,6 +28,7 @@ LAYERS = (
     ("store",),
     ("ledger",),
     ("flows", "held"),
+    ("clients",),
     ("relay",),
     ("watch",),
     ("cli", "__main__"),

@@ -11,6 +11,7 @@ tokens.py       tiktoken, offline; prices.py: what it cost
 recording.py    a stream with its chunk edges and pauses, as a file
 faults.py       which requests are broken on purpose; faulty_answer.py: what is left of their answers
 store.py        the only file that opens SQLite
+held.py         what mitmproxy holds of a flow; clients.py: what a client's connection is in the midst of
 relay/          I/O: the provider that replays recordings
 cli/            the `midstream` command
 """

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 DEPTH_LIMIT = 50
@@ -62,23 +63,36 @@ def _queued(stream: Any) -> int:
 
 
 def _find(top: Any, flow: Any) -> tuple[Any, int, Any] | None:
-    """The HTTP layer that has this flow, and its stream there: under the layer that took the CONNECT, and that of TLS."""
-    waiting, seen = [top, *getattr(getattr(top, "context", None), "layers", ())], set[int]()
-    for _ in range(DEPTH_LIMIT):
-        if not waiting:
-            return None
-        layer = waiting.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
+    """The HTTP layer that has this flow, and its stream there."""
+    for layer in layers(top):
         streams = getattr(layer, "streams", None)
         if isinstance(streams, dict):
             for number, stream in streams.items():
                 if getattr(stream, "flow", None) is flow:
                     return layer, number, stream
-            waiting += [s for s in streams.values() if getattr(s, "child_layer", None) is not None]
-        waiting += _below(layer)
     return None
+
+
+def layers(top: Any) -> Iterator[Any]:
+    """The layers of a connection, the outermost first: under the layer that took a CONNECT, and that of TLS. top: its first."""
+    return under((top, *getattr(getattr(top, "context", None), "layers", ())))
+
+
+def under(some: Iterable[Any]) -> Iterator[Any]:
+    """These layers, and those below them."""
+    waiting, seen = deque(some), set[int]()
+    for _ in range(DEPTH_LIMIT):
+        if not waiting:
+            return
+        layer = waiting.popleft()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        yield layer
+        waiting += _below(layer)
+        streams = getattr(layer, "streams", None)
+        if isinstance(streams, dict):
+            waiting += [s for s in streams.values() if getattr(s, "child_layer", None) is not None]
 
 
 def _below(layer: Any) -> list[Any]:

@@ -98,7 +98,14 @@ def free_port() -> int:
 
 
 def gateway_proxy(
-    folder: Path, authority: Authority, provider: Provider, confdir: Path, config: str, *args: str, at: str = ""
+    folder: Path,
+    authority: Authority,
+    provider: Provider,
+    confdir: Path,
+    config: str,
+    *args: str,
+    at: str = "",
+    scripts: tuple[str, ...] = SCRIPTS,
 ) -> Proxy:
     """A mitmdump with a listener of the gateway's own; its base URL is `gateway_url`. at: the address of that listener."""
     file = folder / "midstream.toml"
@@ -112,7 +119,7 @@ def gateway_proxy(
         "--set",
         f"midstream_config={file}",
         *args,
-        scripts=SCRIPTS,
+        scripts=scripts,
         confdir=confdir,
         trust=authority.file,
         upstream=f"::127.0.0.1:{provider.port}",
