@@ -12,6 +12,7 @@ import limit_clients
 import measure_streams
 import record_streams
 import relay_streams
+import render_streams
 import watch_streams
 
 addons = [
@@ -22,4 +23,5 @@ addons = [
     *break_streams.addons,
     *connect_to.addons,
     *watch_streams.addons,
+    *render_streams.addons,
 ]

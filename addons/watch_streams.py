@@ -12,10 +12,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from mitmproxy import ctx, exceptions
+from mitmproxy import command, ctx, exceptions, types
 from mitmproxy.addonmanager import Loader
+from mitmproxy.flow import Flow
 from mitmproxy.proxy import mode_specs
 
 from midstream import flows
@@ -24,7 +25,7 @@ from midstream.config import Config, ConfigError
 from midstream.config_in_force import InForce
 from midstream.relay import access, pages
 from midstream.relay.drain import drain
-from midstream.watch import otel
+from midstream.watch import otel, tables
 from midstream.watch.content import Transcripts
 from midstream.watch.live_page import LivePage
 from midstream.watch.metrics import Metrics
@@ -104,6 +105,31 @@ class WatchStreams:
     def _config(self) -> Config:
         return self._in_force.config
 
+    @command.command("midstream.stats")  # type: ignore[untyped-decorator]  # mitmproxy says no more of it
+    def stats(self, by: str = "model", hours: int = 24) -> types.Data:
+        """What the streams of the last hours add up to, by model, provider, app or hour."""
+        try:
+            return _data(tables.stats(flows.db_path(ctx.options.midstream_db), by, hours))
+        except ValueError as error:
+            raise exceptions.CommandError(f"midstream.stats: {error}") from error
+
+    @command.command("midstream.targets")  # type: ignore[untyped-decorator]  # mitmproxy says no more of it
+    def targets(self) -> types.Data:
+        """The health of each target: its circuit breaker, its failures in a row, and when it is asked again."""
+        return _data(tables.targets(self._config()))
+
+    @command.command("midstream.cancel")  # type: ignore[untyped-decorator]  # mitmproxy says no more of it
+    def cancel(self, stream: str) -> types.Data:
+        """End a stream that runs, by its id, the beginning of it, its flow's id, or by flows (@focus, a filter).
+        Its provider is left, and its client gets an error in its own dialect."""
+        try:
+            found = [tables.running(id_) for id_ in _ids(stream)]
+        except ValueError as error:
+            raise exceptions.CommandError(f"midstream.cancel: {error}") from error
+        for one in found:
+            one.cancel()
+        return _data([("cancelled",), *((one.shown.account.observation.record.id,) for one in found)])
+
     async def done(self) -> None:
         if self._ledger is not None:
             await drain(self._ledger, self._config().streams.drain)
@@ -117,6 +143,21 @@ class WatchStreams:
             await asyncio.to_thread(self._stop_pushing)  # now that the ledger has told of the last stream
         if self._metrics is not None:
             self._metrics.close()
+
+
+def _data(table: tables.Table) -> types.Data:
+    return [list(row) for row in table]  # type: ignore[return-value]  # that is all that mitmproxy asks of it
+
+
+def _ids(stream: str) -> Sequence[str]:
+    """The ids of streams that somebody means, who may know their flows only."""
+    if ctx.master.addons.get("view") is None:
+        return [stream]
+    if stream.startswith(("@", "~", "!", "(")):
+        shown: Sequence[Flow] = ctx.master.commands.call("view.flows.resolve", stream)
+    else:
+        shown = [one for one in ctx.master.addons.get("view") if one.id == stream]
+    return [str(one.metadata.get(flows.STREAM, one.id)) for one in shown] or [stream]
 
 
 def _address() -> str:

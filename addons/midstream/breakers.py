@@ -42,6 +42,15 @@ class Breaker:
             return "closed"
         return "half_open" if now >= self._opened_at + limits.cool_down else "open"
 
+    @property
+    def failures(self) -> int:
+        """How many in a row."""
+        return self._failures
+
+    def wait(self, limits: Limits, now: float) -> float:
+        """Seconds until an open one lets a probe through; 0 where it is not open."""
+        return 0.0 if self._opened_at is None else max(0.0, self._opened_at + limits.cool_down - now)
+
     def allows(self, limits: Limits, now: float) -> bool:
         """Whether a request may go to the target now. A probe that never came back is forgotten after a cool-down."""
         state = self.state(limits, now)
@@ -120,6 +129,10 @@ class Targets:
         self._targets.move_to_end(key)
         return health
 
+    def breakers(self) -> Iterator[tuple[Hashable, Breaker]]:
+        """Every known target and its breaker."""
+        return ((key, health.breaker) for key, health in list(self._targets.items()))
+
     def states(self, limits: Limits, now: float) -> Iterator[tuple[Hashable, State]]:
         """Every known target and the state of its breaker."""
-        return ((key, health.breaker.state(limits, now)) for key, health in list(self._targets.items()))
+        return ((key, breaker.state(limits, now)) for key, breaker in self.breakers())

@@ -105,6 +105,11 @@ class Ledger:
         ledger._users += 1
         return ledger
 
+    @classmethod
+    def opened(cls, path: Path) -> Ledger | None:
+        """The ledger of this process for a database, if an addon has one open; not to be shut."""
+        return _OPEN.get(path)
+
     def retain(self, keep_days: Callable[[], float]) -> None:
         """Have rows older than this summed up and deleted; 0: never. It is asked every hour, on the store's thread."""
         self._store.retain(keep_days)

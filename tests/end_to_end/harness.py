@@ -185,14 +185,16 @@ class Proxy:
         trust: Path | None = None,
         upstream: str = "",
         listening: int = 1,
+        program: str = "mitmdump",
     ) -> None:
         self.folder = folder
         self.confdir = confdir or folder / "conf"
         self.db = folder / "streams.db"
-        command = [sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"]
+        command = [sys.executable, "-c", f"from mitmproxy.tools.main import {program} as main; main()"]
         command += [word for script in scripts for word in ("-s", str(ADDONS / script))]
         command += ["--set", f"confdir={self.confdir}", "--listen-host", "127.0.0.1", "--listen-port", "0"]
-        command += ["--set", f"midstream_db={self.db}", "--set", "flow_detail=0"]
+        command += ["--set", f"midstream_db={self.db}"]
+        command += ["--set", "flow_detail=0"] if program == "mitmdump" else []
         if not {"relay_streams.py", "all.py"} & set(scripts):  # they see to it themselves
             command += ["--set", "connection_strategy=lazy"]
         if trust is not None:
@@ -209,7 +211,7 @@ class Proxy:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.ports = [int(self._said(r"listening at .*:(\d+)")) for _ in range(listening)]
+        self.ports = [int(self._said(r"proxy\b.* listening at .*:(\d+)")) for _ in range(listening)]
         if {"relay_streams.py", "all.py"} & set(scripts):
             self._said("midstream relays LLM (streams)")
         self.port = self.ports[0]

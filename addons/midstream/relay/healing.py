@@ -35,9 +35,13 @@ _TIMED_OUT = {
 }
 
 
+CANCELLED = Failure("the stream was cancelled", type="cancelled", code="cancelled", status=499)
+"""What the client of a stream is told that its proxy's owner has ended. 499 is nginx's: nobody's HTTP has a better one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What all streams of one relay share."""
+    """What all streams of one relay share. running: by the stream's id."""
 
     upstream: Upstream
     ledger: Ledger
@@ -49,6 +53,8 @@ class Means:
         """Raises Refusal (503) once midstream is being stopped."""
         if self.ledger.draining:
             raise shutting_down()
+
+    running: dict[str, Healing] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,12 +72,41 @@ class Healing:
     _questions: Questions = field(init=False)
     _passage: Passage | None = None
     _status: int | None = None
+    _task: asyncio.Task[object] | None = None
+    _cancelled: bool = False
 
     def __post_init__(self) -> None:
         self._questions = Questions(self.shown)
 
     async def run(self) -> None:
         """Attempts until the client has the whole answer, or an honest error. Cancelled when the client leaves."""
+        id_, self._task = self.shown.account.observation.record.id, asyncio.current_task()
+        self.means.running[id_] = self
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            if self._task is None or not self._cancelled or self._task.uncancel():
+                raise
+            await self._end_as_cancelled()
+        finally:
+            self.means.running.pop(id_, None)
+
+    def cancel(self) -> None:
+        """End it here, at its owner's word: its provider is left, and its client gets an error."""
+        if self._task is not None and not (
+            self._cancelled or self.shown.ended or self.failure
+        ):  # else it is over anyway
+            self._cancelled = True
+            self._task.cancel()
+
+    async def _end_as_cancelled(self) -> None:
+        self.shown.account.observation.end_attempt(
+            "cancelled", time.monotonic(), http_status=self._status, error=CANCELLED.message
+        )
+        self._refusals = [(0, Refused(CANCELLED))]
+        await self._give_up()
+
+    async def _run(self) -> None:
         policy = self._policy()
         step: Step = Again(plan.first_target(policy, self._healthy))
         while isinstance(step, Again):
