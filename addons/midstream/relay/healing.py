@@ -46,6 +46,7 @@ class Means:
     upstream: Upstream
     ledger: Ledger
     targets: Targets = field(default_factory=Targets)
+    running: dict[str, Healing] = field(default_factory=dict)
     delivering: set[asyncio.Task[Any]] = field(default_factory=set)
     """Those that deliver to a client's own connection, to be told when midstream stops."""
 
@@ -53,8 +54,6 @@ class Means:
         """Raises Refusal (503) once midstream is being stopped."""
         if self.ledger.draining:
             raise shutting_down()
-
-    running: dict[str, Healing] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -93,9 +92,8 @@ class Healing:
 
     def cancel(self) -> None:
         """End it here, at its owner's word: its provider is left, and its client gets an error."""
-        if self._task is not None and not (
-            self._cancelled or self.shown.ended or self.failure
-        ):  # else it is over anyway
+        over = self.shown.ended or self.failure is not None
+        if self._task is not None and not (self._cancelled or over):
             self._cancelled = True
             self._task.cancel()
 
@@ -103,8 +101,7 @@ class Healing:
         self.shown.account.observation.end_attempt(
             "cancelled", time.monotonic(), http_status=self._status, error=CANCELLED.message
         )
-        self._refusals = [(0, Refused(CANCELLED))]
-        await self._give_up()
+        await self._tell(CANCELLED)
 
     async def _run(self) -> None:
         policy = self._policy()
@@ -120,11 +117,14 @@ class Healing:
 
     async def stop(self) -> None:
         """Midstream stops, and the attempt was cancelled: the client learns that its answer ends here."""
-        self.failure = stopped()
+        await self._tell(stopped(), RETRY_AFTER)
+
+    async def _tell(self, failure: Failure, retry_after: float | None = None) -> None:
+        self.failure = failure
         if self.shown.begun:
-            await self.shown.sink.break_off(self.failure, lambda: self.shown.delivered.events)
+            await self.shown.sink.break_off(failure, lambda: self.shown.delivered.events)
         else:
-            await self.shown.sink.refuse(Refused(self.failure, retry_after=RETRY_AFTER))
+            await self.shown.sink.refuse(Refused(failure, retry_after=retry_after))
 
     async def _try(self, number: int) -> Broken | None:
         """One attempt at a target; None when it brought the answer to its end."""
