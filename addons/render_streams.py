@@ -116,7 +116,7 @@ class RenderStreams:
 
     async def running(self) -> None:
         with contextlib.suppress(ValueError):  # said by the addon that measures
-            self._ledger = ledgers.Ledger.opened(flows.db_path(ctx.options.midstream_db))
+            self._ledger = ledgers.Ledger.at(flows.db_path(ctx.options.midstream_db))
         if self._ledger is not None:
             self._loop = asyncio.get_running_loop()
             self._ledger.watchers.append(self._told)

@@ -106,7 +106,7 @@ class Ledger:
         return ledger
 
     @classmethod
-    def opened(cls, path: Path) -> Ledger | None:
+    def at(cls, path: Path) -> Ledger | None:
         """The ledger of this process for a database, if an addon has one open; not to be shut."""
         return _OPEN.get(path)
 
