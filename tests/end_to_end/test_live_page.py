@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -23,6 +24,8 @@ from end_to_end.web_clients import KEYS, TOKEN, need
 
 OPENAI = '[providers.openai]\napi_key = "sk-the-providers-own"\n'
 HEALING = '[[routes]]\nmodel = "gpt-4o*"\ntargets = ["openai"]\non_break = "continue"\nbackoff = { base = 0.01, max = 0.01 }\n'
+OTHER = "mst_a-token-of-somebody-else"
+OTHER_KEY = f'[keys.other]\nsha256 = "{hashlib.sha256(OTHER.encode()).hexdigest()}"\n'
 HOSTILE = "<img/src=x/onerror=alert(1)>"
 ROW = "#live-rows .stream"
 ENDED = "#ended-rows .stream"
@@ -30,9 +33,11 @@ SHOTS = os.environ.get("MIDSTREAM_SCREENSHOTS", "")
 """A folder: then the tests leave there what they saw."""
 
 
-def watching(folder: Path, authority: Authority, provider: Provider, confdir: Path, config: str) -> Proxy:
+def watching(
+    folder: Path, authority: Authority, provider: Provider, confdir: Path, config: str, *options: str
+) -> Proxy:
     watch = ("-s", str(ADDONS / "watch_streams.py"))
-    return chats.gateway_proxy(folder, authority, provider, confdir, config, *watch)
+    return chats.gateway_proxy(folder, authority, provider, confdir, config, *watch, *options)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +54,10 @@ def proxy(
 def locked(
     authority: Authority, provider: Provider, confdir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
+    """With keys, and what streams say is shown."""
     need("chromium")
-    with running(watching(tmp_path_factory.mktemp("locked"), authority, provider, confdir, KEYS)) as proxy:
+    config, content = KEYS + OTHER_KEY, ("--set", "midstream_content=true")
+    with running(watching(tmp_path_factory.mktemp("locked"), authority, provider, confdir, config, *content)) as proxy:
         yield proxy
 
 
@@ -153,6 +160,8 @@ def test_no_prompt_and_no_answer_reaches_the_page(page: Tab, proxy: Proxy, provi
     page.click(f"{ENDED} a")
     page.until("document.querySelector('#one .timeline svg') !== null")
     seen += page.js("document.documentElement.outerHTML")
+    assert "Prompts and answers are not shown" in seen
+    assert page.js("document.querySelector('#content').hidden")
     assert "secret words" not in seen
     assert "secret answer" not in seen
 
@@ -316,6 +325,28 @@ def test_with_keys_the_page_asks_for_one_and_its_data_is_refused_without(
         page.until("[...document.querySelectorAll('.pane')].every((node) => node.dataset.state === 'done')")
         assert page.js("Object.keys(localStorage).join()") in ("midstream.theme", "")
         assert [p for p in page.problems if "401" not in p] == []
+
+
+def test_content_that_was_turned_on_is_shown_to_whom_it_belongs(
+    locked: Proxy, chromium: Chromium, provider: Provider
+) -> None:
+    evil = HOSTILE + " answer"
+    provider.handler = answering(chunk(role="assistant", content=""), chunk(content=evil), *WHOLE[-3:])
+    Chat(locked, app="own-app/1", token=TOKEN).end()
+    Chat(locked, app="others-app/1", token=OTHER).end()
+    with tab(chromium, f"{chats.url_of(locked)}/?access_token={TOKEN}") as page:
+        page.until("!document.querySelector('#content').hidden")  # it says so at the top
+        page.until(f"{has(ENDED, 'own-app')} && {has(ENDED, 'others-app')}")
+        for app, shown in (("own-app", True), ("others-app", False)):
+            rows = f"[...document.querySelectorAll('{ENDED}')]"
+            page.js(f"{rows}.find((row) => row.innerText.includes('{app}')).querySelector('a').click()")
+            page.until(f"{has('#one .note', app)} && document.querySelector('#one .words').innerText.length > 5")
+            words = page.text("#one .words")
+            assert (evil in words, "secret words" in words) == (shown, shown)
+            page.key("Escape")
+            page.until("document.querySelector('#one').hidden")
+        assert page.js("document.querySelectorAll('img:not(.brand img)').length") == 0
+        assert page.problems == []
 
 
 def test_a_token_in_the_address_opens_the_page_and_leaves_the_address(locked: Proxy, chromium: Chromium) -> None:
