@@ -78,6 +78,15 @@ def overview(stage: Stage) -> None:
                 stage.shoot(page, f"overview-{name}-whole", whole=True)
 
 
+def readme(stage: Stage) -> None:
+    """The picture in the README: docs/live-page.png."""
+    with stage.page((1240, 920), scale=1.25) as page:
+        page.until(LIVE)
+        page.js("document.documentElement.style.scrollbarWidth = 'none'; 1")
+        time.sleep(35)  # for the line in the tile
+        stage.shoot(page, "live-page")
+
+
 def charts(stage: Stage) -> None:
     for scheme in ("light", "dark"):
         with stage.page(scheme=scheme) as page:
@@ -183,7 +192,7 @@ def empty(stage: Stage) -> None:
             stage.shoot(page, f"empty-{name}", whole=True)
 
 
-PICTURES = {one.__name__: one for one in (overview, charts, stream, demo, states, empty_and_lost)}
+PICTURES = {one.__name__: one for one in (readme, overview, charts, stream, demo, states, empty_and_lost)}
 
 
 def start(folder: Path, authority: Authority, provider: Provider, config: str, *more: str) -> tuple[Proxy, str]:

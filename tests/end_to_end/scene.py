@@ -33,18 +33,21 @@ api_key = "sk-of-the-scene"
 model = "gpt-4o*"
 targets = ["openai", "anthropic/claude-sonnet-4-5"]
 on_break = "continue"
+timeouts = { idle = 6 }
 backoff = { base = 0.3, max = 1.0 }
 
 [[routes]]
 model = "claude-*"
 targets = ["anthropic", "openai/gpt-4o"]
 on_break = "continue"
+timeouts = { idle = 6 }
 backoff = { base = 0.3, max = 1.0 }
 
 [[routes]]
 model = "llama-*"
 targets = ["groq/llama-3.3-70b-versatile", "openai/gpt-4o-mini"]
 on_break = "continue"
+timeouts = { idle = 6 }
 backoff = { base = 0.2, max = 0.5 }
 """
 BREAKS = (

@@ -99,7 +99,7 @@ function tiles(data) {
   const streams = sum(data, 'streams');
   const ttft = newest(data, 'ttft', 'p50');
   put($('#tile-ttft'), format.ms(ttft));
-  put($('#tile-ttft-more'), ttft === null ? during : `p95 ${format.ms(newest(data, 'ttft', 'p95'))}, last ${latest(data.step)}`);
+  put($('#tile-ttft-more'), ttft === null ? during : `p95 ${format.ms(newest(data, 'ttft', 'p95'))} · ${latest(data.step)}`);
   put($('#tile-streams'), format.count(streams));
   put($('#tile-streams-more'), during);
   put($('#tile-failed'), format.percent(bad(data), streams));
