@@ -27,3 +27,7 @@ faults *options:
 # The sixteen ways to fail, with the time-outs that users have, through midstream and with the SDK alone
 catalogue:
     uv run python tests/bench/catalogue.py
+
+# Everything at once for minutes (--minutes 3) or hours (--hours 8), then: is all back where it began? --kill 5: killed and restarted
+soak *options:
+    PYTHONPATH=tests uv run python tests/bench/soak.py {{options}}

@@ -157,8 +157,8 @@ class RelayStreams:
     def _point_at_redelivery(
         self, flow: http.HTTPFlow, delivery: asked.Delivery, match: registry.Match, body: bytes
     ) -> None:
-        request = replace(_upstream_request(flow), body=body)
-        wanted = Intercepted(delivery, request, match, lambda match: flows.account(flow, match, match.facts.model))
+        request, headers = replace(_upstream_request(flow), body=body), flow.request.headers
+        wanted = Intercepted(delivery, request, match, lambda m: flows.account(flow, m, m.facts.model, headers))
         job = _gateway_job(flow, wanted)
         self._point_at_gateway(flow, job) if delivery == "websocket" else self._point_at_relay(flow, job)
 

@@ -108,14 +108,15 @@ def recognise_late(flow: Any, whose: Whose) -> Match | None:
     return registry.recognise_late(host_of(flow), request.path, body, response.status_code, content_type, whose)
 
 
-def account(flow: Any, match: Match, model: str) -> ledger.Account:
-    """A new account for a stream of this flow, which from now on carries its id."""
-    peer = flow.client_conn.peername
+def account(flow: Any, match: Match, model: str, headers: Any = None) -> ledger.Account:
+    """A new account for a stream of this flow, which from now on carries its id. headers: the client's own, where the flow
+    shows others at the moment."""
+    peer, headers = flow.client_conn.peername, flow.request.headers if headers is None else headers
     record = StreamRecord(
         id=ledger.new_id(),
         started_at=ledger.utc_now(),
         client=peer[0] if peer else "",
-        app=app_of(flow.request.headers.get("user-agent", "")),
+        app=app_of(headers.get("user-agent", "")),
         provider=match.provider,
         dialect=match.dialect.name,
         model_requested=clean(model, NAME_LENGTH),
@@ -124,8 +125,8 @@ def account(flow: Any, match: Match, model: str) -> ledger.Account:
     return ledger.Account(
         Observation(record, time.monotonic()),
         prices=match.prices,
-        streamed=match.facts.stream or is_handshake(flow.request),
-        trace=flow.request.headers.get("traceparent", "")[:TRACE_LENGTH],
+        streamed=match.facts.stream or str(headers.get("upgrade", "")).lower() == "websocket",
+        trace=headers.get("traceparent", "")[:TRACE_LENGTH],
     )
 
 
