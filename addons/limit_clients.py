@@ -18,7 +18,7 @@ from typing import Any
 from mitmproxy import connection, ctx
 from mitmproxy.proxy import commands, events
 
-from midstream import clients
+from midstream import clients, held
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class LimitClients:
         self._poller = asyncio.create_task(self._poll())
 
     def client_connected(self, client: connection.Client) -> None:
-        handler = _handler(client)
+        handler = held.handler(ctx, client)
         if handler is not None and client.transport_protocol == "tcp":
             self._guards[client.id] = handler.layer = _Guard(handler, client)
 
@@ -120,12 +120,6 @@ class _Guard:
 
     def _log(self, reason: str, whose: str) -> None:
         log.warning("closed the %s's connection: %s", whose, reason, extra={"client": self._client.peername})
-
-
-def _handler(client: connection.Client) -> Any:
-    """mitmproxy's handler of a client's connection, or None."""
-    server = ctx.master.addons.get("proxyserver")
-    return next((h for h in server.connections.values() if h.client is client), None)
 
 
 addons = [LimitClients()]

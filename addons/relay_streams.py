@@ -13,7 +13,7 @@ import contextlib
 import gc
 import logging
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -110,7 +110,7 @@ class RelayStreams:
     def client_connected(self, client: connection.Client) -> None:
         mode = client.proxy_mode
         if isinstance(mode, mode_specs.ReverseMode) and mode.address[0] == access.GATEWAY_HOST:
-            handler = _handler(client)
+            handler = held.handler(ctx, client)
             if handler is not None:
                 handler.layer.context.options = flows.KeepingHost(ctx.options)
 
@@ -150,7 +150,7 @@ class RelayStreams:
         elif not upgrade:
             account = flows.account(flow, match, match.facts.model)
             account.prompt = lambda: flows.prompt_of(match, body)
-            gauge = held.gauge(_handler(flow.client_conn), flow)
+            gauge = held.gauge(held.handler(ctx, flow.client_conn), flow)
             question = ask.intercepted(self._in_force.config, _upstream_request(flow), match, body or b"")
             self._point_at_relay(flow, Job(ask=question, account=account, held=gauge))
 
@@ -186,7 +186,7 @@ class RelayStreams:
         request, relay = flow.request, self._relay
         if relay is None:
             return
-        held.bound(_handler(flow.client_conn), flow.client_conn)
+        held.bound(held.handler(ctx, flow.client_conn), flow.client_conn)
         shown = asked.split_secrets(request.path)[0]  # Gemini's key may be in it, and flows are saved and logged
         real = (request.scheme, request.host, request.port, shown, request.headers, request.raw_content)
         self._originals[flow.id] = _Original(job, *real, flow.server_conn.via)
@@ -273,7 +273,7 @@ def _gateway_job(flow: http.HTTPFlow, intercepted: Intercepted | None = None) ->
         peer=peer[0] if peer else "",
         authority=request.host_header or "",
         token=token,
-        held=held.gauge(_handler(flow.client_conn), flow),
+        held=held.gauge(held.handler(ctx, flow.client_conn), flow),
         proxy=next(filter(None, map(_upstream_proxy, modes)), ""),
         proxy_auth=ctx.options.upstream_auth or "",
         intercepted=intercepted,
@@ -295,12 +295,6 @@ def _upstream_request(flow: http.HTTPFlow) -> upstream.UpstreamRequest:
         proxy=proxy,
         proxy_auth=ctx.options.upstream_auth or "",
     )
-
-
-def _handler(client: connection.Client) -> Any:
-    """mitmproxy's handler of a client's connection, or None."""
-    server = ctx.master.addons.get("proxyserver")
-    return next((h for h in server.connections.values() if h.client is client), None)
 
 
 addons = [RelayStreams()]

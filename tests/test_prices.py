@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from midstream import prices
 from midstream.events import Usage
-from midstream.prices import cost_usd
+from midstream.prices import COST_LIMIT, cost_usd
 from midstream.providers import PROVIDERS
 
 PER_MILLION = {
@@ -286,3 +286,8 @@ def test_price_ids_of_the_built_in_providers_exist() -> None:
     ids = {provider.id for provider in data_snapshot.get_snapshot().providers}
     unknown = {p.name for p in PROVIDERS if p.prices and p.prices not in ids}
     assert unknown <= {"huggingface", "venice", "deepinfra"}  # huggingface: listed per backend, so that no id is right
+
+
+@pytest.mark.parametrize("cost", [float("inf"), float("nan"), -1, 1e308, 10**400, COST_LIMIT * 2])
+def test_what_no_answer_costs_is_no_cost(cost: float) -> None:
+    assert cost_usd("", "m", Usage(1, 1, raw={"cost": cost})) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream.records import ERROR_LENGTH, clean
+from midstream.records import ERROR_LENGTH, NAME_LENGTH, clean, named
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,10 @@ def test_clean_hides_what_looks_like_a_credential(secret: str) -> None:
 def test_clean_is_short_and_printable(text: str, length: int) -> None:
     assert len(clean(text, length)) <= max(length, 0)
     assert clean(text, length).isprintable()
+
+
+def test_a_name_out_of_an_answer_is_printable_and_short() -> None:
+    assert named("gpt-4o") == "gpt-4o"
+    assert named("m\x1b[2J\u202e\ud800\0x") == "m [2J   x"
+    assert len(named("m" * 10_000)) == NAME_LENGTH
+    assert named("a" * 60) == "a" * 60  # looks like a credential; a model's name may

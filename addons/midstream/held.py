@@ -19,6 +19,12 @@ UNSENT_LIMIT = 64 * 1024
 """Bytes on their way to a client that the system takes from mitmproxy beyond those it can send at once."""
 
 
+def handler(ctx: Any, client: Any) -> Any:
+    """mitmproxy's handler of a client's connection, or None. ctx: mitmproxy's."""
+    connections = ctx.master.addons.get("proxyserver").connections
+    return next((handler for handler in connections.values() if handler.client is client), None)
+
+
 def bound(handler: Any, client: Any) -> None:
     """Have the system take no more for this client than UNSENT_LIMIT ahead of it: left alone it takes some 4 MB, which would all
     be fetched, read and passed on for a client that hardly reads. What is in flight, and so a fast client's rate, is not bounded.

@@ -24,7 +24,7 @@ from midstream.events import (
     Usage,
 )
 from midstream.gaps import Gaps
-from midstream.records import ERROR_LENGTH, NAME_LENGTH, AttemptRecord, Outcome, StreamRecord, clean
+from midstream.records import ERROR_LENGTH, NAME_LENGTH, AttemptRecord, Outcome, StreamRecord, clean, named
 
 __all__ = ["ERROR_LENGTH", "NAME_LENGTH", "AttemptRecord", "Observation", "Outcome", "StreamRecord", "clean"]
 
@@ -168,13 +168,13 @@ class Observation:
         """content: content events that came before it, at once."""
         match event:
             case Start(model=model) if model:
-                self.record.model_served = self.attempt.served = model[:NAME_LENGTH]
+                self.record.model_served = self.attempt.served = named(model)
             case Usage():
                 self.usage = event
                 self._reported = self.record.chunks + content
             case Finish(reason=reason, choice=choice):
                 if choice == 0 or self.record.finish_reason is None:
-                    self.record.finish_reason = reason[:NAME_LENGTH]
+                    self.record.finish_reason = named(reason)
             case End():
                 self.ended = True
             case Failure():

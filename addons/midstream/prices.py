@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -22,6 +21,9 @@ NAME_LENGTH = 256
 
 TICKS_PER_USD = 10_000_000_000
 """xAI's unit in `cost_in_usd_ticks`: on their recorded streams it gives list price exactly."""
+
+COST_LIMIT = 1_000_000.0
+"""Dollars: what no answer costs. A larger sum is a slip or a lie, and would spoil every total it is part of."""
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +50,7 @@ def _billed(raw: Mapping[str, Any]) -> float | None:
         cost = cost.get("total_cost")
     billed = _dollars(cost)
     if billed is None:
-        ticks = _dollars(raw.get("cost_in_usd_ticks"))
-        return ticks / TICKS_PER_USD if ticks else None
+        return _dollars(raw.get("cost_in_usd_ticks"), TICKS_PER_USD) or None
     if (
         raw.get("is_byok") is True
     ):  # OpenRouter bills its fee alone; the rest goes to the user's own key at the provider
@@ -57,14 +58,14 @@ def _billed(raw: Mapping[str, Any]) -> float | None:
     return billed
 
 
-def _dollars(value: Any) -> float | None:
+def _dollars(value: Any, unit: int = 1) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        amount = float(value)
+        amount = float(value) / unit
     except OverflowError:
         return None
-    return amount if math.isfinite(amount) and amount >= 0 else None
+    return amount if 0 <= amount <= COST_LIMIT else None  # which no NaN is
 
 
 def _list_price(provider_price_id: str, model: str, usage: Usage, when: datetime | None) -> float | None:

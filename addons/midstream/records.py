@@ -95,5 +95,18 @@ class AttemptRecord:
 
 def clean(text: str, length: int) -> str:
     """Make a stranger's text fit for a row: printable, short, and without what looks like a credential."""
-    text = _SECRET.sub("[redacted]", "".join(c if c.isprintable() else " " for c in text[: length * 4]))
+    return _cut(_SECRET.sub("[redacted]", printable(text[: length * 4])), length)
+
+
+def named(text: str, length: int = NAME_LENGTH) -> str:
+    """The same for a name out of an answer (a model, a finish reason): it may be long, and look like anything."""
+    return _cut(printable(text[: length * 2]), length)
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey, or hide: control characters, marks of direction, NUL, lone surrogates."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -491,3 +491,9 @@ def test_googles_sdk_would_send_the_same() -> None:
     )
     assert read.tools == (Tool("f", "does f", {"type": "object", "properties": {"a": {"type": ["integer", "null"]}}}),)
     assert (read.temperature, read.reasoning, read.stream) == (0.5, ReasoningSettings("low"), False)
+
+
+@pytest.mark.parametrize("model", ["../../admin", "models/../x", "a//b", "./a", "tunedModels/..", ""])
+def test_a_model_that_would_lead_elsewhere_is_refused(model: str) -> None:
+    with pytest.raises(ValueError, match="model must be a name"):
+        write_request(replace(read_conversation(PATH, HI), model=model))

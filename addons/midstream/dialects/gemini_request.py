@@ -177,6 +177,8 @@ def write_request(conversation: Conversation) -> Written:
         return Written(f"/v1internal:{verb}", whole, tuple(sorted(dropped)))
     body, dropped = _write(conversation)
     name = conversation.model.removeprefix("models/")
+    if any(part in ("", ".", "..") for part in name.split("/")):  # a server would read another path out of it
+        raise ValueError("model must be a name without empty or dotted parts")
     collection = "" if name.startswith(("tunedModels/", "endpoints/")) else "models/"
     return Written(f"/{collection}{quote(name, safe='/@')}:{verb}", body, tuple(sorted(dropped)))
 

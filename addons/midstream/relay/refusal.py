@@ -70,4 +70,5 @@ def status_of(failure: Failure) -> int:
         return told
     if "timeout" in failure.type:
         return 504
-    return 400 if failures.kind_of(failure) == "final" else 502
+    redirected = failure.status is not None and failure.status < 400  # a redirect, which is followed nowhere
+    return 400 if failures.kind_of(failure) == "final" and not redirected else 502

@@ -100,7 +100,7 @@ class UpstreamResponse:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.reason = response.reason or ""
+        self.reason = "".join(c for c in response.reason or "" if " " <= c <= "~")  # it goes into a head, and into logs
         self.headers: Headers = [(k, v) for k, v in response.raw_headers if k.lower() not in HOP_BY_HOP]
 
     def header(self, name: str) -> str:
@@ -119,7 +119,7 @@ class UpstreamResponse:
             raise UpstreamError("connection_error", "the provider broke off in the midst of the body") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamError(
-                "connection_error", f"the provider broke off: {error or type(error).__name__}"
+                "connection_error", f"the provider broke off: {_first_line(str(error)) or type(error).__name__}"
             ) from error
 
     def close(self) -> None:
@@ -187,6 +187,9 @@ class Upstream:
             raise UpstreamError("connect_timeout", f"no connection to {url.host} within {connect} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError("connection_error", _reason(error, url)) from error
+        if response.status < 200:
+            response.close()
+            raise UpstreamError("connection_error", f"{url.host}: it switches to another protocol, unasked")
         return UpstreamResponse(response)
 
     def _address(self, url: yarl.URL) -> yarl.URL:
@@ -207,11 +210,21 @@ class Upstream:
 
 def _reason(error: Exception, url: yarl.URL) -> str:
     """What went wrong, without aiohttp's own words: they name Python objects by their addresses."""
+    if isinstance(error, aiohttp.ClientResponseError):  # its own words quote what was sent, and where to
+        return f"{url.host}: its answer is not HTTP that can be read ({_first_line(error.message)})"
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     words = (
         getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     )
     return f"{url.host}: {words}"
+
+
+def _first_line(text: str) -> str:
+    return "".join(
+        c
+        for c in text.strip().split("\n", 1)[0].partition(": bytearray")[0].partition(": b'")[0][:80]
+        if c.isprintable()
+    )
 
 
 def _request_headers(headers: Headers) -> CIMultiDict[str]:
