@@ -181,7 +181,7 @@ class Schedule:
     """Seconds after a step that could not be done."""
 
     def __init__(self, keep_days: Callable[[], float]) -> None:
-        self._keep_days = keep_days
+        self.keep_days = keep_days
         self._due = 0.0
         self.done = 0
         """Streams summed up since the last time all was done."""
@@ -192,7 +192,7 @@ class Schedule:
 
     def before(self, wall: datetime) -> str | None:
         """What the next step takes; None: nothing is to go."""
-        days = self._keep_days()
+        days = self.keep_days()
         return cutoff(days, wall) if days > 0 else None
 
     def stepped(self, did: Step, now: float) -> int:

@@ -147,7 +147,11 @@ class StoreWriter:
 
     def retain(self, keep_days: Callable[[], float]) -> None:
         """Sum up and delete the rows that are older, at the start and every hour; 0 keeps them. Called on the store's thread."""
-        self._tables.chores.schedule = retention.Schedule(keep_days)
+        chores = self._tables.chores
+        if chores.schedule is None:
+            chores.schedule = retention.Schedule(keep_days)
+        else:  # two addons share this writer; the schedule may be at work
+            chores.schedule.keep_days = keep_days
 
     def started(self, record: StreamRecord) -> None:
         """A stream is in flight."""

@@ -65,7 +65,8 @@ def test_a_proxy_sums_up_old_streams_while_new_ones_pass(
             assert (models["old-model"]["streams"], models["old-model"]["ttft_p50_ms"]) == (OLD, 100)
             assert models["gpt-4o-mini-2024-07-18"]["streams"] == asked
             assert reader.ask("SELECT count(*) AS n FROM attempts WHERE model = 'old-model'") == [{"n": 0}]
-        until(lambda: any(f"{OLD} streams begun before" in line for line in proxy.log))  # another thread reads its log
+        told = f"{OLD} streams begun before"
+        until(lambda: told in "".join(proxy.log))  # which another thread reads
 
 
 def left(reader: Reader) -> int:
