@@ -31,3 +31,7 @@ catalogue:
 # Everything at once for minutes (--minutes 3) or hours (--hours 8), then: is all back where it began? --kill 5: killed and restarted
 soak *options:
     PYTHONPATH=tests uv run python tests/bench/soak.py {{options}}
+
+# Prove what a release promises: the wheel alone on each Python, uv tool, pipx, the Dockerfile's commands, the systemd unit
+release-check *pythons:
+    PYTHONPATH=tests uv run python -m release.check {{pythons}}

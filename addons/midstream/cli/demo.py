@@ -105,7 +105,7 @@ def _need_sdks() -> None:
     missing = [name for name in KEYS if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(
-            f'the demo is an app with the SDK {" and ".join(missing)}: pip install "midstream[demo]"'
+            f'the demo\'s app uses the official SDKs; not installed: {", ".join(missing)}. pip install "midstream[demo]"'
         )
 
 
