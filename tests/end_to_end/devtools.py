@@ -99,7 +99,7 @@ def tab(chromium: Chromium, url: str = "about:blank") -> Iterator[Tab]:
     """Open a tab; its console is listened to before its page is there."""
     opened = json.loads(chromium._tell("new?about:blank", "PUT"))
     address = urllib.parse.urlsplit(opened["webSocketDebuggerUrl"])
-    with connect(address.geturl(), max_size=LARGEST, proxy=None) as socket:
+    with connect(address.geturl(), max_size=LARGEST, proxy=None, ping_interval=None) as socket:
         page = Tab(socket)
         page.go(url)
         try:

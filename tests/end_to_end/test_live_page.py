@@ -372,6 +372,16 @@ def test_nothing_foreign_and_nothing_inline(proxy: Proxy) -> None:
         assert get(chats.url_of(proxy) + path, **{"If-None-Match": headers["etag"]})[0] == 304
 
 
+def test_through_the_proxy_it_is_at_midstreams_own_name(proxy: Proxy) -> None:
+    way = urllib.request.build_opener(urllib.request.ProxyHandler({"http": proxy.url}))
+    with way.open("http://midstream.internal/", timeout=DEADLINE) as response:
+        assert b"<title>midstream</title>" in response.read()
+    with way.open("http://midstream.internal/live/events", timeout=DEADLINE) as events:
+        assert _next_event(events)[0] == "whole"
+    with way.open("http://midstream.internal/metrics", timeout=DEADLINE) as response:
+        assert b"target_info" in response.read()
+
+
 def test_what_the_policy_forbids_does_not_happen(page: Tab) -> None:
     assert page.js(
         "new Promise((done) => { addEventListener('securitypolicyviolation', (e) => done(e.violatedDirective));"

@@ -11,6 +11,19 @@ const CALM = 40; // samples that the list keeps its height after it was longer
 const FEW = 6; // ended streams shown unasked
 const SPARKS = 40; // sparklines drawn in one frame
 
+/** Rows that are out of sight are not drawn: of hundreds a screen shows a dozen. */
+const sight = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    const row = owners.get(target);
+    if (!row) continue;
+    row.seen = isIntersecting;
+    if (!isIntersecting) continue;
+    dirty.add(row);
+    if (!row.over) sparks.add(row);
+  }
+  draw();
+}, { rootMargin: '200px' });
+const owners = new WeakMap();
 const rows = new Map();
 const ended = [];
 const dirty = new Set();
@@ -23,6 +36,7 @@ let words = [];
 let content = false;
 let frozen = 0; // when the connection was lost
 let heights = [];
+let tallest = 0;
 export const now = () => (frozen || Date.now()) - skew;
 export const shows = () => content;
 export const onBreakers = new Set();
@@ -41,7 +55,10 @@ class Row {
     this.delivery = $('.c-provider small', this.node);
     this.canvas = $('canvas', this.node);
     this.cells = Object.fromEntries(['ttft', 'tokens', 'rate', 'gap', 'paused', 'notes', 'time'].map((n) => [n, cell(n)]));
+    owners.set(this.node, this);
+    sight.observe(this.node);
     this.take(facts);
+    this.draw();
   }
 
   take(facts) {
@@ -109,8 +126,10 @@ class Row {
     this.last = tokens;
     this.samples.push(came);
     if (this.samples.length > SAMPLES) this.samples.shift();
-    dirty.add(this);
-    sparks.add(this);
+    if (this.seen) {
+      dirty.add(this);
+      sparks.add(this);
+    }
     return came;
   }
 }
@@ -128,9 +147,9 @@ export function take(said, whole) {
   frozen = 0;
   skew = Date.now() - said.now;
   if (whole) {
-    for (const row of rows.values()) row.node.remove();
+    for (const row of rows.values()) forget(row);
     rows.clear();
-    for (const row of ended.splice(0)) row.node.remove();
+    for (const row of ended.splice(0)) forget(row);
     content = Boolean(said.content);
     $('#content').hidden = !content;
   }
@@ -170,6 +189,7 @@ function leave(id) {
 function forget(row) {
   dirty.delete(row);
   sparks.delete(row);
+  sight.unobserve(row.node);
   row.node.remove();
 }
 
@@ -196,13 +216,13 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    for (const row of dirty) row.draw();
+    for (const row of dirty) if (row.seen || row.node.hidden) row.draw();
     dirty.clear();
     let left = SPARKS;
     for (const row of sparks) {
       if (left-- <= 0) break;
       sparks.delete(row);
-      if (row.node.checkVisibility?.({ contentVisibilityAuto: true }) ?? true) spark(row.canvas, row.samples);
+      if (row.seen) spark(row.canvas, row.samples);
     }
     if (sparks.size) draw();
   });
@@ -213,7 +233,8 @@ function settle() {
   const list = $('#live-rows');
   heights = [...heights.slice(1 - CALM), list.childElementCount];
   const most = Math.max(...heights);
-  list.style.minHeight = `min(${most} * var(--row), var(--rows))`;
+  if (most !== tallest) list.style.minHeight = `min(${most} * var(--row), var(--rows))`;
+  tallest = most;
 }
 
 /** The connection is lost: what is shown is from this moment. */
