@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,9 +11,10 @@ from http import HTTPStatus
 from aiohttp import web
 
 from midstream.dialects.base import Dialect
+from midstream.relay.catching_up import catch_up
 from midstream.relay.job import GatewayJob
 from midstream.relay.log import Reader
-from midstream.relay.native import HELD_LIMIT, HELD_POLL, KEEPALIVE
+from midstream.relay.native import KEEPALIVE
 from midstream.relay.refusal import Refusal, error_body, status_of
 from midstream.relay.spool import Entry
 from midstream.relay.streams import Stream
@@ -82,21 +82,10 @@ class Exchange:
         try:
             async with asyncio.timeout(self.read_timeout):
                 await write
+            await catch_up(self.job.held, self.read_timeout)
         except TimeoutError:
             self.abort()
             raise ClientStuck("the client does not read") from None
-        if self.job.held() > HELD_LIMIT:
-            await self._catch_up()
-
-    async def _catch_up(self) -> None:
-        least, since = self.job.held(), time.monotonic()
-        while (held := self.job.held()) > HELD_LIMIT // 2:
-            if held < least:
-                least, since = held, time.monotonic()
-            elif time.monotonic() - since > self.read_timeout:
-                self.abort()
-                raise ClientStuck("the client does not read")
-            await asyncio.sleep(HELD_POLL)
 
     def break_off(self) -> None:
         """Close the connection behind what was sent, so that the client sees no clean end."""

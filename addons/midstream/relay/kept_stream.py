@@ -11,6 +11,7 @@ from aiohttp import web
 
 from midstream.observation import Outcome
 from midstream.relay import native
+from midstream.relay.catching_up import catch_up
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.log import Reader, StreamLog
@@ -160,8 +161,7 @@ class Follower:
             try:
                 async with asyncio.timeout(native.READ_TIMEOUT):
                     await out.write(data)
-                    if self._job.held() > native.HELD_LIMIT:
-                        await self._catch_up()
+                    await catch_up(self._job.held)
             except TimeoutError:
                 return False
             self._between_frames = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
@@ -177,10 +177,6 @@ class Follower:
             except TimeoutError:
                 if self._between_frames:
                     await out.write(self._stream.keepalive)
-
-    async def _catch_up(self) -> None:
-        while self._job.held() > native.HELD_LIMIT // 2:  # noqa: ASYNC110 - mitmproxy has no event for it
-            await asyncio.sleep(native.HELD_POLL)
 
     def close(self) -> None:
         self._reader.close()

@@ -11,18 +11,13 @@ from aiohttp import web
 
 from midstream.ledger import Account, Ledger
 from midstream.observation import Outcome
+from midstream.relay.catching_up import catch_up
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.native_sink import NativeSink
 from midstream.relay.refusal import RETRY_AFTER, shutting_down
 from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused
-
-HELD_LIMIT = 64 * 1024
-"""Bytes that one HTTP/2 client's stream may leave waiting in mitmproxy before its provider is paused."""
-
-HELD_POLL = 0.02
-"""Seconds between looks at whether a slow HTTP/2 client has caught up: mitmproxy has no event for it."""
 
 KEEPALIVE = 15.0
 """Seconds of silence after which a client gets a sign of life, so that nothing on the way takes its connection for dead."""
@@ -104,8 +99,7 @@ class ClientOut:
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 await self.response.write(data)
-                if self._job.held() > HELD_LIMIT:
-                    await self._catch_up()
+                await catch_up(self._job.held)
         except TimeoutError:
             raise ClientStalled from None
         finally:
@@ -135,10 +129,6 @@ class ClientOut:
     def close(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
-
-    async def _catch_up(self) -> None:
-        while self._job.held() > HELD_LIMIT // 2:  # noqa: ASYNC110 - mitmproxy has no event for it
-            await asyncio.sleep(HELD_POLL)
 
     async def _keep_alive(self, keepalive: bytes) -> None:
         """After each KEEPALIVE of silence between two frames, send what the client's SDK takes for nothing."""
