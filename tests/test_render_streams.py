@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mitmproxy import contentviews, exceptions, http
@@ -17,7 +18,9 @@ from midstream.events import Failure, Text
 from midstream.flows import STREAM
 from midstream.ledger import Account
 from midstream.observation import Observation, StreamRecord
+from midstream.recording import read
 from midstream.watch.readings import NOTES, REMARK
+from recorded_flows import flow_of
 from render_streams import RenderStreams
 
 SSE = b'data: {"id":"1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
@@ -61,7 +64,7 @@ def test_where_nobody_can_look_nothing_is_kept(addon: Addon) -> None:
     assert flow.response.stream is True
 
 
-def test_a_file_to_save_to_is_somebody_who_looks(addon: Addon, tmp_path: object) -> None:
+def test_a_file_to_save_to_is_somebody_who_looks(addon: Addon, tmp_path: Path) -> None:
     flow = asked()
     assert flow.response is not None
     addon[1].options.update(hardump=f"{tmp_path}/flows.har")
@@ -127,6 +130,16 @@ def test_a_body_that_broke_off_is_kept_too(watched: RenderStreams) -> None:
     watched.error(flow)
     assert flow.response is not None
     assert flow.response.raw_content == SSE % b"half"
+
+
+@pytest.mark.parametrize("name", ["openai_realtime/text", "gemini_live/tool_call"])
+def test_the_view_is_chosen_for_the_messages_of_an_llms_websocket(watched: RenderStreams, name: str) -> None:
+    file = Path(__file__).parent.parent / "recordings" / f"{name}.jsonl"
+    flow = flow_of(read(file))
+    assert flow.websocket is not None
+    shown = [contentviews.prettify_message(message, flow) for message in flow.websocket.messages]
+    assert {one.view_name for one in shown} == {"LLM stream"}
+    assert any(one.text.startswith("api: ") and "outcome: complete" in one.text for one in shown)
 
 
 def account(flow: http.HTTPFlow) -> Account:

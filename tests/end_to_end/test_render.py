@@ -113,7 +113,7 @@ def test_a_stream_is_shown_while_it_runs_and_when_it_is_over(mitmweb: Mitmweb, p
     flow = mitmweb.until(done)
     text = mitmweb.shown(flow["id"])["text"]
     assert "outcome: complete\nfinish: stop" in text
-    assert WHOLE.strip() in text
+    assert WHOLE.strip() in " ".join(text.split())  # its lines are broken
     assert "first content: " in text
     assert "output: 60" in text
     assert (flow["comment"], flow["marked"]) == ("", "")
@@ -134,7 +134,7 @@ def test_a_healed_stream_says_what_happened_and_is_marked(
     assert flow["marked"] == "🩹"
     text = mitmweb.shown(flow["id"])["text"]
     assert "midstream: healed: went on at" in text.replace('"', "")
-    assert WHOLE.strip() in text
+    assert WHOLE.strip() in " ".join(text.split())  # its lines are broken
 
 
 def test_a_broken_stream_says_how_far_it_came(mitmweb: Mitmweb, provider: Provider) -> None:

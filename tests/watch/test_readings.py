@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mitmproxy import http
+from mitmproxy import http, websocket
 from mitmproxy.flow import Error
 from mitmproxy.io import FlowReader, FlowWriter
 from ruamel.yaml import YAML
+from wsproto.frame_protocol import Opcode
 
 from midstream.providers import provider_of
 from midstream.recording import read
 from midstream.watch.readings import NOTES, Readings
+from midstream.wire import Frame
+from midstream.wire.sse import SseDecoder
 from recorded_flows import flow_of, kept
 
 FOLDER = Path(__file__).parents[2] / "recordings"
@@ -99,6 +103,24 @@ def test_a_session_that_grows_is_read_on_where_it_was() -> None:
         told.append(readings.message(growing, message))
     other = Readings(provider_of)
     assert told == [other.message(whole, message) for message in whole.websocket.messages]
+
+
+def test_responses_over_a_websocket_are_shown_as_those_over_sse() -> None:
+    recording = RECORDINGS["openai_responses/plain_text"]
+    asked = {"type": "response.create"} | recording.header.request.body
+    frames = [frame for frame in SseDecoder().feed(recording.body) if isinstance(frame, Frame)]
+    flow = flow_of(recording)
+    flow.request.headers["upgrade"] = "websocket"
+    flow.websocket = websocket.WebSocketData()
+    for n, data in enumerate((json.dumps(asked).encode(), *(frame.data for frame in frames))):
+        flow.websocket.messages.append(websocket.WebSocketMessage(Opcode.TEXT, not n, data, 1_700_000_000.0 + n))
+    readings = Readings(provider_of)
+    told = [readings.message(flow, message) for message in flow.websocket.messages]
+    assert told[0].startswith("asks: ")
+    whole = YAML(typ="safe", pure=True).load(told[-1])
+    assert said(whole, "text") == (recording.header.expect or {})["text"]
+    assert whole["outcome"] == "complete"
+    assert whole["time"]["first content"].endswith(" s")
 
 
 def test_long_strings_in_a_message_are_cut() -> None:

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from midstream.events import END, Event, Failure, Finish, Media, Reasoning, Refusal, Text, ToolCall, Usage
 from midstream.watch.transcript import Transcript
-from midstream.watch.wording import Known, outcome_of, scalar, write
+from midstream.watch.wording import WIDTH, Known, outcome_of, scalar, write
 
 TEXTS = st.text(alphabet=st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp", "Cf", "Cn", "Co")) | st.just("\n"))
 ODD = "a\x1b[31mred\x07\u202edesrever\u2066\r\x85\u2028\ud83d\ufeff"
@@ -30,6 +30,26 @@ def parsed(text: str) -> dict[str, object]:
 def test_a_text_is_read_back_as_it_was(text: str) -> None:
     written = write(transcript(Text(text or "x"), END), Known(api="openai_chat"))
     assert parsed(written)["said"] == [{"text": text or "x"}]
+
+
+WORDS = st.lists(
+    st.sampled_from(["word", "w" * 60, "", " ", "  indented", "\n", "\n\n", "\t", "# no comment", "- item", "---"])
+)
+
+
+@given(WORDS.map(" ".join) | WORDS.map("".join))
+def test_long_lines_are_broken_and_read_back_as_they_were(text: str) -> None:
+    text = f"{text} " + "long " * 30 + text + "end"
+    written = write(transcript(Text(text), END), Known(api="openai_chat"))
+    assert parsed(written)["said"] == [{"text": text}]
+
+
+def test_paragraphs_fit_the_page() -> None:
+    written = write(
+        transcript(Text(("word " * 100 + "\n") * 3 + "    code stays as it is " + "x" * 200)), Known(api="x")
+    )
+    rows = written.partition("said:")[2].splitlines()
+    assert max(len(row) for row in rows if "x" * 200 not in row) <= WIDTH + 6
 
 
 @given(st.text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from midstream.events import Failure, Usage
@@ -18,6 +18,13 @@ _ODD = re.compile(
     r"[^\t\n\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 """What YAML cannot hold, what breaks a line there (NEL, LS, PS), and what turns the direction of the text around it."""
+
+WIDTH = 100
+"""Characters of a line; longer ones are broken: mitmweb breaks none."""
+
+WHITE = " \t"
+
+_SPACE = re.compile(r"(?<=\S) (?=\S)")
 
 _WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "null", "none", "nan", "y", "n"))
 
@@ -198,14 +205,44 @@ def _pretty(arguments: str) -> str:
 
 
 def _block(name: str, text: str) -> Iterable[str]:
-    """A literal block, which YAML reads back as the text it was."""
+    """A literal block, or a folded one where lines are long; YAML reads either back as the text it was."""
     if not text:
         return [f'{name}: ""']
-    lines = _ODD.sub(_escaped, text.replace("\r\n", "\n")).split("\n")
-    first = next((row for row in lines if row), "")
-    indented = "4" if not lines[0] or first[0] in " \t" else ""  # the first line could not tell how far it is indented
-    chomp = "-" if lines[-1] else "+"
+    rows = _ODD.sub(_escaped, text.replace("\r\n", "\n")).split("\n")
+    first = next((row for row in rows if row), "")
+    indented = "4" if not rows[0] or first[0] in WHITE else ""  # the first line could not tell how far it is indented
+    chomp = "-" if rows[-1] else "+"
     if chomp == "+":
-        lines.pop()
-    inner = [f"      {row}" if row else "" for row in lines]
-    return [f"{name}: |{indented}{chomp}", *inner]
+        rows.pop()
+    folds = any(len(row) > WIDTH for row in rows)
+    shown = _folded(rows) if folds else rows
+    return [f"{name}: {'>' if folds else '|'}{indented}{chomp}", *(f"      {row}" if row else "" for row in shown)]
+
+
+def _folded(rows: Sequence[str]) -> Iterator[str]:
+    """Long lines broken at single spaces. YAML joins lines where nothing is between them, so that a line's end needs an empty
+    line more; not so beside one that begins with white space. https://yaml.org/spec/1.2.2/#813-folded-style"""
+    before = ""
+    empty = 0
+    for row in rows:
+        if not row:
+            empty += 1
+            continue
+        joins = bool(before) and before[0] not in WHITE and row[0] not in WHITE
+        yield from [""] * (empty + joins)
+        yield from [row] if row[0] in WHITE else _broken(row)
+        before, empty = row, 0
+    yield from [""] * empty
+
+
+def _broken(row: str) -> Iterator[str]:
+    start = place = 0
+    for found in _SPACE.finditer(row):
+        if found.start() - start > WIDTH and place > start:
+            yield row[start:place]
+            start = place + 1
+        place = found.start()
+    if len(row) - start > WIDTH and place > start:
+        yield row[start:place]
+        start = place + 1
+    yield row[start:]
