@@ -15,6 +15,7 @@ import yarl
 from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, parse_spec, redirect
+from midstream.relay.tls_sessions import take_up_sessions
 from midstream.relay.turns import QUANTUM, Share, Turns
 
 type Headers = Sequence[tuple[bytes, bytes]]
@@ -241,6 +242,7 @@ def _tls(options: UpstreamOptions, certificate: str) -> ssl.SSLContext:
         cafile=options.trusted_ca or (None if custom else certifi.where()), capath=options.trusted_dir or None
     )
     context.set_alpn_protocols(["http/1.1"])
+    take_up_sessions(context)
     if options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
