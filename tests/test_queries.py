@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -251,3 +252,56 @@ def test_percentiles_of_a_large_group_are_those_of_an_even_sample_and_sums_stay_
     samples = reader.survey().samples
     assert (samples["large"].weight, len(samples["large"].streams)) == (40, 100)
     assert (samples["small"].weight, len(samples["small"].streams)) == (1, 41)
+
+
+@pytest.mark.parametrize("by", ["model", "provider", "app", "hour"])
+def test_a_sample_stands_for_every_stream_whatever_its_group_is_named_by(
+    path: Path, monkeypatch: pytest.MonkeyPatch, by: Any
+) -> None:
+    monkeypatch.setattr(survey, "SAMPLE", 300)
+    monkeypatch.setattr(survey, "SAMPLE_OF_GROUP", 50)
+    names = (
+        ("served", "asked"),
+        ("", "asked"),
+        ("", "served"),
+        (None, "asked"),
+        ("rare", ""),
+        ("", ""),
+        ("other", "x"),
+    )
+    chance = random.Random(1)
+    some = []
+    for n in range(5000):
+        served, asked = chance.choices(names, (60, 1, 2, 1, 0.5, 0.2, 35))[0]
+        some.append(
+            finished(
+                f"{n:05}",
+                started_at=f"2026-01-31T{n * 24 // 5000:02}:00:00.000Z",
+                model_served=served,
+                model_requested=asked,
+                provider=chance.choice(("openai", "openai", "groq")),
+                ttft_ms=float(n),
+            )
+        )
+    with fill(path, some) as reader:
+        found = reader.survey(by)
+        sizes = {row[by]: row["streams"] for row in found.rows}
+    for name, sample in found.samples.items():
+        assert sample.weight * len(sample.streams) == pytest.approx(sizes[name], rel=0.25, abs=sample.weight)
+        assert sample.weight == 1 or len(sample.streams) >= 25
+    if by == "model":
+        for name in ("rare", ""):  # small ones are looked at whole
+            assert (found.samples[name].weight, len(found.samples[name].streams)) == (1, sizes[name])
+
+
+def test_hours_are_summed_up_by_an_index_of_their_own(reader: Reader) -> None:
+    plans: list[str] = []
+    reader._conn.set_trace_callback(plans.append)
+    reader.stats("hour")
+    reader._conn.set_trace_callback(None)
+    asked = [sql for sql in plans if "FROM streams" in sql]
+    assert len(asked) == 2
+    for sql in asked:
+        plan = " ".join(str(tuple(row)) for row in reader._conn.execute(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "COVERING INDEX streams_hours" in plan
+        assert "TEMP B-TREE" not in plan

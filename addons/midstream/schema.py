@@ -104,3 +104,14 @@ def m008_progress(db: Database) -> None:
     for column in ("paused_ms", "gap_max_ms"):
         db.execute(f"ALTER TABLE in_flight ADD COLUMN {column} REAL")
     db.execute("ALTER TABLE in_flight ADD COLUMN asked TEXT")
+
+
+@migrations()
+def m009_index_for_stats_by_hour(db: Database) -> None:
+    """The same as `streams_stats`, by the hour: over a million streams half a second instead of two, for 100 MB more."""
+    db.execute("""
+        CREATE INDEX streams_hours ON streams (
+            substr(started_at, 1, 13), outcome, ttft_ms, tokens_per_s, gap_p95_ms, started_at,
+            input_tokens, output_tokens, cached_tokens, cost_usd
+        )
+    """)

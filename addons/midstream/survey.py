@@ -41,8 +41,12 @@ SAMPLE = 60_000
 SAMPLE_OF_GROUP = 1_000
 """The least of them that a group gets, so that its 0.99 quantile means something."""
 
+SEEKS = 500
+"""Smaller models that are looked up in the index one by one: reading all streams for theirs takes a tenth of a second."""
+
 OWN_STEPS = 30
-"""Groups, the largest, that are sampled each at its own rate, the others at a common one: SQLite compares names one by one."""
+"""Groups, the largest, that are sampled each at its own rate, the others at a common one: SQLite compares names one by one.
+More hours than these, all are at the common one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +118,41 @@ def _sample(
     conn: sqlite3.Connection, by: By, where: tuple[str, list[str]], sizes: dict[str, int], columns: Sequence[str]
 ) -> dict[str, Sample]:
     """Single streams: all, or of each group too large for its share of SAMPLE every nth."""
-    own, common = _steps(sizes)
-    case = f"CASE name {'WHEN ? THEN ? ' * len(own)} ELSE {common} END" if own else str(common)
-    sql = f"""
+    few = by != "hour" or len(sizes) <= OWN_STEPS
+    own, common = _steps(sizes) if few else ({}, _common(sum(sizes.values())))
+    rest = [name for name in sizes if name not in own]
+    parts: list[tuple[str, list[str], str]] = [("1", [], str(common))]
+    if own and (not rest or (by == "model" and len(rest) <= SEEKS)):
+        base = min(own.values())
+        own = {name: step // base * base for name, step in own.items()}
+        parts = [(f"rowid % {base} = 0", [], "NULL")]  # which SQLite can tell sooner than what a stream's group is
+        if rest:
+            named = f"model_served IN ({', '.join('?' * len(rest))}, '')"
+            parts += [(named, rest, str(common)), ("model_served IS NULL", [], str(common))]
+    samples = {name: Sample(own.get(name, common)) for name in sizes}
+    for number, (condition, values, otherwise) in enumerate(parts):
+        steps = own if number == 0 else dict.fromkeys(own)
+        sql = _one_by_one(by, f"{where[0]} AND {condition}", columns, steps, otherwise)
+        _take(conn, sql, [*where[1], *values, *(value for step in steps.items() for value in step)], samples)
+    return samples
+
+
+def _one_by_one(by: By, where: str, columns: Sequence[str], steps: Iterable[str], otherwise: str) -> str:
+    """The question for every nth stream of each group, a question mark for each name and its n; `otherwise`: of the others."""
+    case = f"CASE name {'WHEN ? THEN ? ' * len(list(steps))} ELSE {otherwise} END" if steps else otherwise
+    return f"""
         SELECT name, {", ".join(columns)} FROM (
-            SELECT coalesce({GROUPS[by]}, '') AS name, rowid AS number, {", ".join(columns)} FROM streams WHERE {where[0]}
+            SELECT coalesce({GROUPS[by]}, '') AS name, rowid AS number, {", ".join(columns)} FROM streams WHERE {where}
         ) WHERE number % ({case}) = 0
     """  # noqa: S608 - names of our own
-    samples = {name: Sample(own.get(name, common)) for name in sizes}
+
+
+def _take(conn: sqlite3.Connection, sql: str, values: list[Any], samples: dict[str, Sample]) -> None:
     cursor = conn.cursor()
     cursor.row_factory = None
-    for name, *values in cursor.execute(sql, [*where[1], *(value for step in own.items() for value in step)]):
-        samples[name].streams.append(tuple(values))
-    return samples
+    taken = {name: sample.streams for name, sample in samples.items()}
+    for row in cursor.execute(sql, values):
+        taken[row[0]].append(row[1:])
 
 
 def _steps(sizes: dict[str, int]) -> tuple[dict[str, int], int]:
@@ -135,7 +161,11 @@ def _steps(sizes: dict[str, int]) -> tuple[dict[str, int], int]:
     large = sorted((name for name, size in sizes.items() if size > share), key=lambda name: sizes[name], reverse=True)
     own = {name: -(-sizes[name] // share) for name in large[:OWN_STEPS]}
     rest = sum(size for name, size in sizes.items() if name not in own)
-    return own, max(-(-rest // (2 * SAMPLE)), 1)
+    return own, _common(rest)
+
+
+def _common(size: int) -> int:
+    return max(-(-size // (2 * SAMPLE)), 1)
 
 
 def _summary(group: Row, sample: Sample) -> Row:
