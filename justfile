@@ -16,9 +16,13 @@ fix:
     uv run ruff format .
     uv run ruff check --fix .
 
-# Compare with plain mitmdump, side by side in one run
+# Compare with no proxy, plain mitmdump and other gateways, side by side in one run: ten minutes, three with --quick
 bench *options:
     uv run python tests/bench/bench.py {{options}}
+
+# Install the gateways that `just bench` compares with, each in a folder of its own below the user's cache
+bench-peers:
+    uv run python tests/bench/peers.py install
 
 # Break every dialect, delivery and on_break policy with every fault, and print what came of it
 faults *options:

@@ -11,7 +11,8 @@ import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
-from contender import READ, Contender, Provider, Reader, Writer, ask, connect_tls, percentile, request, running
+from client import READ, Reader, Writer, ask, connect_tls, percentile, request
+from contender import Contender, Provider, running
 
 ROUND_TRIP = 0.05
 REQUESTS = 20

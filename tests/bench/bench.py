@@ -1,58 +1,89 @@
-"""Side by side in one run: plain mitmdump (streaming), midstream measuring, relaying, and relaying with a route.
+"""One table, in one run: no proxy, plain mitmdump (streaming), midstream measuring, relaying, and relaying with a route, and the
+gateways that `just bench-peers` has installed.
 
-    python tests/bench/bench.py [floods] [paced] [anew] [--rounds 3] [--slow] [--json]
+    python tests/bench/bench.py [--quick] [--rounds N] [--only direct,plain,relaying] [--json FILE]
+    python tests/bench/bench.py anew | slow     # more of midstream's own: see docs/performance.md
 
-Machines are noisy: only the ratios within one run mean anything. Contenders take turns within every round.
+Machines are noisy: only what one run compares means anything. Contenders take turns within every round; the table shows the
+medians over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
+import time
+from pathlib import Path
 
 import anew
-import floods
-import paced
+import peers
 import slow
-from contender import PROXIES, Contender, providing
+from contender import PROXIES, Contender, providing, running
+from measures import FULL, QUICK, Measuring
+from sheet import BESIDE, Sheet
+from targets import verdicts
 
-PARTS = {"floods": floods.run, "paced": paced.run, "anew": anew.run, "slow": slow.run}
-DEFAULT = ("floods", "paced", "anew")
-COLUMNS = ("direct", *PROXIES)
-
-
-def table(parts: dict[str, list[Contender]]) -> dict[str, dict[str, float]]:
-    """Measure → contender → value."""
-    rows: dict[str, dict[str, float]] = {}
-    for contenders in parts.values():
-        for contender in contenders:
-            for measure, value in contender.results.items():
-                rows.setdefault(measure, {})[contender.name] = round(value, 2 if abs(value) < 1000 else None)
-    return rows
+PARTS = {"anew": anew.run, "slow": slow.run}
 
 
-def show(rows: dict[str, dict[str, float]]) -> None:
-    width = max(map(len, rows))
-    print(f"{'':{width}}" + "".join(f"{name:>12}" for name in COLUMNS))
-    for measure, values in rows.items():
-        print(f"{measure:{width}}" + "".join(f"{values.get(name, '')!s:>12}" for name in COLUMNS))
+def compare(names: tuple[str, ...], rounds: int, *, quick: bool) -> Sheet:
+    """The table's run."""
+    sheet, started = Sheet(), time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"{time.monotonic() - started:5.0f} s  {what}", file=sys.stderr, flush=True)
+
+    with providing() as provider:
+        say(f"starting {', '.join(names)}")
+        with running(names, provider) as contenders:
+            measuring = Measuring(contenders, provider, QUICK if quick else FULL, sheet, say)
+            measuring.warm_up()
+            for number in range(rounds):
+                say(f"round {number + 1} of {rounds}")
+                measuring.round()
+            for contender in contenders:
+                measuring.sustained(contender)
+    return sheet
+
+
+def show_part(part: str, rounds: int) -> None:
+    with providing() as provider:
+        contenders: list[Contender] = PARTS[part](provider, rounds)
+    sheet = Sheet()
+    for contender in contenders:
+        for measure, value in contender.results.items():
+            sheet.note(measure, contender.name, value)
+    print(sheet.table([c.name for c in contenders]))
+
+
+def columns(only: str) -> tuple[str, ...]:
+    every = (BESIDE, *PROXIES, *peers.PEERS)
+    if unknown := set(filter(None, only.split(","))) - set(every):
+        raise SystemExit(f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+    chosen = tuple(name for name in every if not only or name in (BESIDE, *only.split(",")))
+    for name in set(chosen) & set(peers.PEERS) - set(peers.present()):
+        print(f"{name} is left out: it is not installed (just bench-peers)", file=sys.stderr)
+    return tuple(name for name in chosen if name not in peers.PEERS or name in peers.present())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; by default the first three")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slow", action="store_true", help="200 clients that read slowly, too (three minutes more)")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("part", nargs="?", choices=tuple(PARTS), help="instead of the table")
+    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="shorter measurements: about three minutes")
+    parser.add_argument("--only", default="", metavar="NAMES", help="of the columns, beside direct")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of every round there, too")
     options = parser.parse_args()
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(unknown)}")
-    chosen = tuple(options.parts) or (() if options.slow else DEFAULT)
-    chosen += ("slow",) if options.slow and "slow" not in chosen else ()
-    with providing() as provider:
-        rounds = {"paced": max(1, options.rounds // 3)}
-        rows = table({part: PARTS[part](provider, rounds.get(part, options.rounds)) for part in chosen})
-    print(json.dumps(rows, indent=1, ensure_ascii=False)) if options.json else show(rows)
+    rounds = options.rounds or (1 if options.quick else 3)
+    if options.part:
+        show_part(options.part, rounds)
+        return
+    names = columns(options.only)
+    sheet = compare(names, rounds, quick=options.quick)
+    judged = verdicts(sheet)
+    print(sheet.table(names), "", *judged, sep="\n")
+    if options.json:
+        sheet.write(options.json, names, quick=options.quick, verdicts=judged)
 
 
 if __name__ == "__main__":

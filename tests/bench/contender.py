@@ -1,22 +1,22 @@
-"""What is compared: no proxy at all, and mitmdumps with different scripts; and the plain clients that ask through them."""
+"""What is compared: no proxy at all, mitmdumps with different scripts, and what peers.py installs."""
 
 from __future__ import annotations
 
-import asyncio
-import json
+import os
 import re
-import ssl
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import peers
 import trustme
 
 HERE = Path(__file__).parent
@@ -39,14 +39,9 @@ targets = ["bench"]
 on_break = "continue"
 """
 """The configuration of `healing`: every chunk is looked at before it is passed on, and kept to go on from."""
-READ = 1 << 18
-"""Bytes read at once by a client that reads as fast as it can."""
 
-STAMP = re.compile(rb" token (\d{19})")
-STAMP_LENGTH = 26
-
-type Reader = asyncio.StreamReader
-type Writer = asyncio.StreamWriter
+PEER_WAIT = 180.0
+"""Seconds that a peer may take to come up: LiteLLM alone imports for 10 to 60."""
 
 
 class Provider(NamedTuple):
@@ -59,7 +54,7 @@ class Provider(NamedTuple):
 
 @dataclass
 class Contender:
-    """One mitmdump, or, under the name `direct`, none."""
+    """One mitmdump, one peer, or, under the name `direct`, none."""
 
     name: str
     port: int = 0
@@ -76,8 +71,16 @@ class Contender:
     def certificate(self) -> Path:
         return self.folder / "conf" / "mitmproxy-ca-cert.pem"
 
+    @property
+    def peer(self) -> peers.Peer | None:
+        """What it is, if it is no mitmdump."""
+        return peers.PEERS.get(self.name)
+
     def start(self, folder: Path, provider: Provider, *more: str) -> None:
         self.folder = folder
+        if self.peer is not None:
+            self._start_peer(self.peer, provider)
+            return
         command = [sys.executable, "-c", "from mitmproxy.tools.main import mitmdump; mitmdump()"]
         command += ["-s", str(SCRIPTS[self.name]), "--listen-host", "127.0.0.1", "--listen-port", "0"]
         command += ["--set", f"confdir={folder / 'conf'}", "--set", "flow_detail=0"]
@@ -90,6 +93,13 @@ class Contender:
         self.process = subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.port = self._listening()
 
+    def _start_peer(self, peer: peers.Peer, provider: Provider) -> None:
+        self.port = free_port()
+        with (self.folder / f"{self.name}.log").open("w") as log:
+            command = peer.command(self.folder, self.port, provider.port)
+            environment = {**os.environ, **peer.environment}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
+
     def _listening(self) -> int:
         assert self.process is not None
         assert self.process.stdout is not None
@@ -101,17 +111,55 @@ class Contender:
                 return int(found.group(1))
         raise SystemExit(f"{self.name}: mitmdump did not come up:\n{''.join(said)}")
 
+    def wait(self) -> None:
+        """Until it takes connections."""
+        until = time.monotonic() + PEER_WAIT
+        while self.process is not None and time.monotonic() < until:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.2)
+        if self.process is not None:
+            log = self.folder / f"{self.name}.log"
+            raise SystemExit(f"{self.name} did not come up:\n{log.read_text()[-2000:]}")
+
     def rss_kib(self) -> int:
+        """Resident memory, of child processes too."""
         if self.process is None:
             return 0
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+)", status)
-        return int(found.group(1)) if found else 0
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in _family(self.process.pid)]
+        return sum(int(found.group(1)) for status in statuses if (found := re.search(r"VmRSS:\s+(\d+)", status)))
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far, by child processes too."""
+        if self.process is None:
+            return 0.0
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in _family(self.process.pid)]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.wait()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    below = [int(child) for child in children.read_text().split()] if children.exists() else []
+    return [pid, *(one for child in below for one in _family(child))]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager
@@ -123,6 +171,8 @@ def running(names: tuple[str, ...], provider: Provider, *more: str) -> Iterator[
             for contender in contenders:
                 if contender.name != "direct":
                     contender.start(Path(folder), provider, *more)
+            for contender in contenders:
+                contender.wait()
             yield contenders
         finally:
             for contender in contenders:
@@ -145,80 +195,3 @@ def providing() -> Iterator[Provider]:
         finally:
             process.terminate()
             process.wait()
-
-
-def body(query: str = "") -> bytes:
-    """A chat. The query can stand in the model's name, for requests whose URL the gateway makes."""
-    model = f"gpt-4o-mini?{query}" if query else "gpt-4o-mini"
-    return json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
-
-
-def request(query: str, port: int, origin: str = "") -> bytes:
-    """HTTP/1.1, in absolute form for a proxy: `origin` is then `http://127.0.0.1:PORT`."""
-    fields = f"host: 127.0.0.1:{port}\r\ncontent-type: application/json\r\ncontent-length: {len(body())}"
-    return f"POST {origin}/v1/chat/completions?{query} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body()
-
-
-async def connect(contender: Contender, provider: Provider) -> tuple[Reader, Writer]:
-    return await asyncio.open_connection("127.0.0.1", contender.port or provider.port, limit=1 << 20)
-
-
-async def connect_tls(contender: Contender, port: int, authority: Path) -> tuple[Reader, Writer]:
-    """A new TLS connection to the provider at this port, through the proxy if there is one."""
-    context = ssl.create_default_context(cafile=contender.certificate if contender.port else authority)
-    if not contender.port:
-        return await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    reader, writer = await tunnel(contender, port)
-    await writer.start_tls(context, server_hostname="127.0.0.1")
-    return reader, writer
-
-
-async def tunnel(contender: Contender, port: int) -> tuple[Reader, Writer]:
-    """CONNECT to a port of this machine."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", contender.port)
-    writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode())
-    head = await reader.readuntil(b"\r\n\r\n")
-    if b" 200 " not in head.partition(b"\r\n")[0]:
-        raise SystemExit(f"{contender.name} refused CONNECT: {head!r}")
-    return reader, writer
-
-
-class Heard(NamedTuple):
-    """first_ms: to the first content. count: chunks received. delays_ms: of each chunk with a stamp, since it was sent."""
-
-    first_ms: float
-    count: int
-    delays_ms: list[float]
-
-
-async def ask(reader: Reader, writer: Writer, asked: bytes) -> Heard:
-    """One request on a connection, read to the end of a chunked answer."""
-    started, first, count, delays = time.perf_counter(), 0.0, 0, list[float]()
-    writer.write(asked)
-    tail = b""
-    while not tail.endswith(b"0\r\n\r\n"):
-        data = await reader.read(READ)
-        now = time.monotonic_ns()
-        if not data:
-            raise SystemExit("the connection was closed within an answer")
-        seen = tail + data
-        if not first and b"content" in seen.partition(b"\r\n\r\n")[2]:
-            first = (time.perf_counter() - started) * 1000
-        count += data.count(b" token")
-        delays += [(now - int(sent)) / 1e6 for sent in STAMP.findall(seen)]
-        tail = seen[-STAMP_LENGTH:] if first else seen
-    return Heard(first, count, delays)
-
-
-async def stream(contender: Contender, provider: Provider, query: str) -> Heard:
-    """One request on a connection of its own."""
-    reader, writer = await connect(contender, provider)
-    try:
-        return await ask(reader, writer, request(query, provider.port, f"http://127.0.0.1:{provider.port}"))
-    finally:
-        writer.close()
-
-
-def percentile(values: list[float], percent: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(percent / 100 * (len(ordered) - 1)))] if ordered else 0.0

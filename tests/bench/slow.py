@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -17,14 +16,17 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from contender import Contender, Provider, percentile, running, stream
-from floods import BIG
+from client import percentile, stream
+from contender import Contender, Provider, free_port, running
 from slow_clients import PROTOCOLS, Client, Target
 
 CLIENTS, FAST, PACE = 200, 5, 0.02
 OPENING, SETTLING, BESIDE, AFTER = 4.0, 8.0, 10.0, 3.0
 """Seconds in which the slow clients come, and fill what there is to fill; in which the fast ones are heard beside them; and
 from when the slow ones have left until the memory is read a last time."""
+
+BIG = 20 * 1024 * 1024 // 230
+"""Chunks of a 20 MB answer."""
 
 SPOOL = 256 * 1024
 """Bytes of each gateway stream that may go to disk: so little that it is full, and the provider paused, within the run."""
@@ -105,16 +107,9 @@ async def _measure(contender: Contender, provider: Provider, gateway: int) -> No
         print(f"slow: {name}", file=sys.stderr)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def run(provider: Provider, rounds: int) -> list[Contender]:
     """Of the relay only: plain mitmdump would hold four gigabytes for HTTP/2 clients."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "midstream.toml"
         base = f'[providers.openai]\nbase_url = "http://127.0.0.1:{provider.port}/v1"\n'

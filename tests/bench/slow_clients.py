@@ -15,7 +15,8 @@ from typing import Protocol
 import h2.config
 import h2.connection
 import h2.events
-from contender import Contender, Provider, Reader, Writer, body, request
+from client import Reader, Writer, body, request
+from contender import Contender, Provider
 
 RECEIVE_BUFFER = 16 * 1024
 """Bytes of each client's socket; Linux doubles it."""

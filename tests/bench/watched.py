@@ -26,7 +26,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contender import ADDONS, SCRIPTS, Contender, Provider, ask, connect, percentile, providing, request, stream
+from client import ask, connect, percentile, request, stream
+from contender import ADDONS, SCRIPTS, Contender, Provider, providing
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -87,13 +88,6 @@ def watching(how: str, chromium: Chromium) -> Iterator[Tab | None]:
         yield None
 
 
-def cpu(contender: Contender) -> float:
-    """Seconds of processor time that mitmdump has used."""
-    assert contender.process is not None
-    fields = Path(f"/proc/{contender.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def chromium_cpu(chromium: Chromium) -> float:
     """Seconds of processor time that all its processes have used."""
     total = 0.0
@@ -137,16 +131,16 @@ async def flood(contender: Contender, provider: Provider) -> None:
 
 
 def relay(contender: Contender, provider: Provider) -> dict[str, float]:
-    before = cpu(contender)
+    before = contender.cpu_seconds()
     delays = asyncio.run(paced(contender, provider, STREAMS, CHUNKS))
-    between, started = cpu(contender), time.perf_counter()
+    between, started = contender.cpu_seconds(), time.perf_counter()
     asyncio.run(flood(contender, provider))
     took = time.perf_counter() - started
     return {
         "paced: mitmdump's µs for a chunk": (between - before) * 1e6 / (STREAMS * CHUNKS),
         "paced: delay of a chunk p50, ms": percentile(delays, 50),
         "paced: delay of a chunk p99, ms": percentile(delays, 99),
-        "flood: mitmdump's µs for a chunk": (cpu(contender) - between) * 1e6 / (STREAMS * FLOOD),
+        "flood: mitmdump's µs for a chunk": (contender.cpu_seconds() - between) * 1e6 / (STREAMS * FLOOD),
         "flood: chunks/s": STREAMS * FLOOD / took,
     }
 
@@ -199,12 +193,12 @@ def scrape(contender: Contender, provider: Provider) -> None:
     asyncio.run(many_models(contender, provider))
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     asked = urllib.request.Request(f"{PAGE}metrics", headers={"accept-encoding": "gzip"})  # as Prometheus does
-    took, size, before = list[float](), 0, cpu(contender)
+    took, size, before = list[float](), 0, contender.cpu_seconds()
     for _ in range(SCRAPES):
         started = time.perf_counter()
         size = len(opener.open(asked).read())
         took.append((time.perf_counter() - started) * 1000)
-    used = (cpu(contender) - before) * 1000 / SCRAPES
+    used = (contender.cpu_seconds() - before) * 1000 / SCRAPES
     print(f"scrape: {statistics.median(took):.1f} ms (longest {max(took):.1f}), {size / 1000:.0f} kB;", end=" ")
     print(f"{used:.1f} ms of mitmdump's processor time")
 

@@ -7,7 +7,6 @@ import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
 
 import pytest
 
@@ -55,6 +54,18 @@ async def opened(specs: Sequence[str], answer: Answer, asked: UpstreamRequest | 
         return answer
 
     return await FaultyUpstream(Faults(specs)).open(asked or request(), "st_1", send)
+
+
+async def waits(response: Response) -> bool:
+    """Whether no more comes, for as long as anybody can tell without a clock."""
+    waiting = asyncio.ensure_future(anext(response.pieces(), None))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    waited = not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    response.close()
+    return waited
 
 
 async def body_of(response: Response) -> bytes:
@@ -131,15 +142,10 @@ def test_a_cut_raises_what_a_real_one_raises_behind_its_tokens() -> None:
 def test_a_stall_says_no_more_and_lets_the_provider_go() -> None:
     async def run() -> None:
         answer = Answer(HELLO, HELLO, DONE)
-        async with aclosing((await opened(["stall"], answer)).pieces()) as pieces:  # type: ignore[type-var]
-            assert await anext(pieces) == HELLO
-            waiting = asyncio.ensure_future(anext(pieces))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert not waiting.done()
-            assert answer.closed
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+        response = await opened(["stall"], answer)
+        assert await anext(response.pieces()) == HELLO
+        assert await waits(response)
+        assert answer.closed
 
     asyncio.run(run())
 
@@ -147,13 +153,21 @@ def test_a_stall_says_no_more_and_lets_the_provider_go() -> None:
 def test_a_slow_answer_has_its_head_in_time() -> None:
     async def run() -> None:
         response = await opened(["slow=86400"], Answer(b": ping\n\n", HELLO))
-        async with aclosing(response.pieces()) as pieces:  # type: ignore[type-var]
-            assert await anext(pieces) == b": ping\n\n"
-            waiting = asyncio.ensure_future(anext(pieces))
+        assert await anext(response.pieces()) == b": ping\n\n"
+        assert await waits(response)
+
+    asyncio.run(run())
+
+
+def test_waiting_for_a_piece_can_be_given_up_and_taken_up_again() -> None:
+    async def run() -> None:
+        response = await opened(["slow=0.001"], Answer(HELLO + STOP + DONE))
+        for _ in range(3):
+            waiting = asyncio.ensure_future(anext(response.pieces(), None))
             await asyncio.sleep(0)
-            assert not waiting.done()
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
+        assert await body_of(response) == HELLO + STOP + DONE
 
     asyncio.run(run())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -152,32 +151,3 @@ class Attempt:
 def failure_in(events: list[Event]) -> Failure | None:
     """The failure that is among them."""
     return next((event for event in events if isinstance(event, Failure)), None)
-
-
-class Timed:
-    """Pieces of a body, each awaited no longer than one wants, though the body goes on being read: for a reader that has
-    something to do meanwhile."""
-
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces = pieces
-        self._next: asyncio.Task[bytes | None] | None = None
-
-    async def take(self, seconds: float | None) -> bytes | None:
-        """The next piece; None at the end. Raises TimeoutError if none came in time: ask again."""
-        if seconds is None and self._next is None:
-            return await anext(self._pieces, None)
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._one())
-        done, _ = await asyncio.wait({self._next}, timeout=seconds)
-        if not done:
-            raise TimeoutError
-        task, self._next = self._next, None
-        return task.result()
-
-    async def _one(self) -> bytes | None:
-        return await anext(self._pieces, None)
-
-    async def close(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.gather(self._next, return_exceptions=True)

@@ -95,11 +95,42 @@ class _MadeUp(UpstreamResponse):
     def header(self, name: str) -> str:
         return next((value.decode() for key, value in self.headers if key.decode() == name.lower()), "")
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncIterator[bytes]:
+        return _Resumable(self._whole())
+
+    async def _whole(self) -> AsyncIterator[bytes]:
         yield self._body
 
     def close(self) -> None:
         """There is no connection."""
+
+
+class _Resumable:
+    """What a generator yields; waiting for it can be cancelled and taken up again, as it can for a provider's own body."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._next: asyncio.Task[bytes | None] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._one())
+        await asyncio.wait({self._next})  # which leaves it running when it is cancelled itself
+        task, self._next = self._next, None
+        piece = task.result()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def _one(self) -> bytes | None:
+        return await anext(self._pieces, None)
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
 
 
 class _Faulty(UpstreamResponse):
@@ -109,14 +140,18 @@ class _Faulty(UpstreamResponse):
         self._inner = response
         self._answer = answer
         self._fault = fault
+        self._left = _Resumable(self._broken())
         self.status, self.reason = response.status, response.reason
         self.headers = [(k, v) for k, v in response.headers if k.decode("latin-1").lower() not in CHANGED_HEADERS]
 
     def header(self, name: str) -> str:
         return "" if name.lower() in CHANGED_HEADERS else self._inner.header(name)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield what is left of the body. Raises UpstreamError where it is cut off."""
+    def pieces(self) -> AsyncIterator[bytes]:
+        """What is left of the body. Raises UpstreamError where it is cut off."""
+        return self._left
+
+    async def _broken(self) -> AsyncIterator[bytes]:
         async for piece in self._inner.pieces():
             for step in self._answer.feed(piece):
                 if step is Strike.END:
@@ -143,6 +178,7 @@ class _Faulty(UpstreamResponse):
         return b""
 
     def close(self) -> None:
+        self._left.close()
         self._inner.close()
 
 

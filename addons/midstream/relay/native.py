@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 
 from aiohttp import web
 
 from midstream.ledger import Account, Ledger
 from midstream.observation import Outcome
-from midstream.relay.catching_up import catch_up
+from midstream.relay.catching_up import HELD_LIMIT, catch_up
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.native_sink import NativeSink
@@ -21,6 +21,9 @@ from midstream.relay.sink import Refused
 
 KEEPALIVE = 15.0
 """Seconds of silence after which a client gets a sign of life, so that nothing on the way takes its connection for dead."""
+
+AT_ONCE = 32 * 1024
+"""Bytes that can be written behind nothing without waiting: asyncio pauses a writer whose buffer holds twice as many."""
 
 READ_TIMEOUT = 300.0
 """Seconds after which a client that reads nothing, while there is something to read, is dropped."""
@@ -85,28 +88,40 @@ class ClientOut:
         self._request = request
         self._record = job.account.observation.record
         self._between_frames = True
-        self._written = 0
+        self._written = self._seen = 0
+        self._keepalive = b""
+        self._timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     async def begin(self, head: Head, keepalive: bytes) -> None:
         self.response = await begin(self._job, head, self._request)
         if keepalive:
-            self._keeper = asyncio.create_task(self._keep_alive(keepalive))
+            self._keepalive = keepalive
+            self._timer = asyncio.get_running_loop().call_later(KEEPALIVE, self._look)
 
     async def write(self, data: bytes) -> None:
-        now = time.monotonic()
         self._between_frames = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))  # first: the write may wait for long
+        self._written += 1
+        transport = self._request.transport
+        if transport is None or transport.get_write_buffer_size() or len(data) > AT_ONCE:
+            await self._in_time(self.response.write(data))
+        else:  # this does not wait, so that it needs no time-out
+            await self.response.write(data)
+        if self._job.held() > HELD_LIMIT:
+            await self._in_time(catch_up(self._job.held))
+
+    async def _in_time(self, waiting: Awaitable[None]) -> None:
+        """Wait for the client to take what was written for it, but not for ever."""
+        now = time.monotonic()
         try:
             async with asyncio.timeout(READ_TIMEOUT):
-                await self.response.write(data)
-                await catch_up(self._job.held)
+                await waiting
         except TimeoutError:
             raise ClientStalled from None
         finally:
             waited = time.monotonic() - now
             if waited > 0.001:
                 self._record.paused_ms += waited * 1000
-        self._written += 1
 
     async def end(self) -> None:
         self._between_frames = False
@@ -127,17 +142,22 @@ class ClientOut:
             self._request.transport.abort()
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._keeper is not None:
             self._keeper.cancel()
 
-    async def _keep_alive(self, keepalive: bytes) -> None:
-        """After each KEEPALIVE of silence between two frames, send what the client's SDK takes for nothing."""
+    def _look(self) -> None:
+        """After each KEEPALIVE of silence between two frames, send what the client's SDK takes for nothing. A timer, not a task:
+        every stream has one, and few are ever silent for so long."""
+        if self._between_frames and self._written == self._seen and (self._keeper is None or self._keeper.done()):
+            self._keeper = asyncio.create_task(self._keep_alive())
+        self._seen = self._written
+        self._timer = asyncio.get_running_loop().call_later(KEEPALIVE, self._look)
+
+    async def _keep_alive(self) -> None:
         with contextlib.suppress(ConnectionResetError):  # the delivery itself learns that the client has left
-            while True:
-                seen = self._written
-                await asyncio.sleep(KEEPALIVE)
-                if self._between_frames and self._written == seen:
-                    await self.response.write(keepalive)
+            await self.response.write(self._keepalive)
 
 
 async def begin(job: Job, head: Head, request: web.BaseRequest) -> web.StreamResponse:

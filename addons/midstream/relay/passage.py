@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from midstream.events import CONTENT, END, Event, Failure, Finish
 from midstream.ledger import SPILL
-from midstream.relay.attempt import Attempt, Batch, Broken, Timed, broken, failure_in
+from midstream.relay.attempt import Attempt, Batch, Broken, broken, failure_in
 from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import UpstreamError
@@ -57,30 +57,32 @@ class Passage:
         self._idle = shown.ask.route.timeouts.idle if shown.ask.stream or not attempt.prepared.own else None
 
     async def run(self) -> None:
-        timed = Timed(self._attempt.response.pieces())
         try:
-            await self._read(timed)
+            await self._read(self._attempt.response.pieces())
         except UpstreamError as error:
             await self._unless_finished(broken(error.kind, str(error)))
-        finally:
-            await timed.close()
 
-    async def _read(self, timed: Timed) -> None:
+    async def _read(self, pieces: AsyncIterator[bytes]) -> None:
         while True:
-            try:
-                piece = await timed.take(self._patience())
-            except TimeoutError:
-                await self._open()
-                continue
+            piece = await (self._first(pieces) if self._holding else anext(pieces, None))
             if piece is None:
                 return await self._close()
             self._shown.account.observation.record.bytes += len(piece)
             if self.passes_bytes and not self._holding and not self._attempt.cut:
                 await self._pass_unseen(piece)
             else:
-                await self._look(self._attempt.take(piece), timed)
+                await self._look(self._attempt.take(piece), pieces)
             if self._shown.ended and not self.passes_bytes:
-                return await _drain(timed)
+                return await _drain(pieces)
+
+    async def _first(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """The next piece while others are held back, which are shown once it has let them wait for too long."""
+        try:
+            async with asyncio.timeout(self._patience()):
+                return await anext(pieces, None)
+        except TimeoutError:
+            await self._open()
+        return await anext(pieces, None)
 
     async def finished_early(self) -> bool:
         """Whether only the terminal event was missing when time was up; if so it has been written."""
@@ -128,7 +130,7 @@ class Passage:
         self._shown.delivered.note(events)
         self._shown.ended = self._shown.ended or END in events
 
-    async def _look(self, batch: Batch, timed: Timed) -> None:
+    async def _look(self, batch: Batch, pieces: AsyncIterator[bytes]) -> None:
         self._observe(batch.events, time.monotonic())
         if batch.bad is None and END in batch.events and self._says_nothing():
             raise broken("truncated", "the answer ended before it began")
@@ -136,7 +138,7 @@ class Passage:
             self._held.append(batch)
             self._held_size += len(batch.data)
             if batch.bad is not None:
-                await self._fail_unseen(batch.bad, timed)
+                await self._fail_unseen(batch.bad, pieces)
             elif self._is_time():
                 await self._open()
             return
@@ -157,12 +159,12 @@ class Passage:
             return self._held_size > PRELUDE_LIMIT
         return asyncio.get_running_loop().time() >= self._content_at + self._shown.ask.route.hold
 
-    async def _fail_unseen(self, failure: Failure, timed: Timed) -> None:
+    async def _fail_unseen(self, failure: Failure, pieces: AsyncIterator[bytes]) -> None:
         """The provider says that it failed, and nothing of it was shown: kept, for a client that in the end gets just this."""
         body = b"".join(batch.data for batch in self._held)
         head = None
         if self.passes_bytes and not self._attempt.cut:
-            rest, complete = await _rest(timed, PRELUDE_LIMIT - len(body))
+            rest, complete = await _rest(pieces, PRELUDE_LIMIT - len(body))
             body, head = body + rest, self._attempt.head if complete else None
         raise Broken(Refused(failure, head, body))
 
@@ -241,20 +243,20 @@ class Passage:
         self._shown.ended = True
 
 
-async def _drain(timed: Timed) -> None:
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
     """Read what stands behind the terminal event: nothing, as a rule, but the end of the body."""
     with contextlib.suppress(TimeoutError, UpstreamError):
         async with asyncio.timeout(DRAIN_WAIT):
-            while await timed.take(None) is not None:
+            async for _ in pieces:
                 pass
 
 
-async def _rest(timed: Timed, limit: int) -> tuple[bytes, bool]:
+async def _rest(pieces: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
     """What comes behind an error, and whether that is all."""
     rest = bytearray()
     try:
         async with asyncio.timeout(REST_WAIT):
-            while (piece := await timed.take(None)) is not None:
+            async for piece in pieces:
                 rest += piece
                 if len(rest) > limit:
                     return b"", False

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, parse_spec, redirect
 from midstream.relay.tls_sessions import take_up_sessions
-from midstream.relay.turns import QUANTUM, Share, Turns
+from midstream.relay.turns import QUANTUM, SMALL, Share, Turns
 
 type Headers = Sequence[tuple[bytes, bytes]]
 
@@ -107,25 +107,50 @@ class UpstreamResponse:
     def header(self, name: str) -> str:
         return self._response.headers.get(name, "")
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield what has arrived, as soon as anything has. Raises UpstreamError when the body breaks off."""
-        share, turns = Share(), Turns.here()
+    def pieces(self) -> AsyncIterator[bytes]:
+        """What has arrived, as soon as anything has. Waiting for the next piece can be cancelled, and taken up again: nothing is
+        lost. Raises UpstreamError when the body breaks off."""
+        return _Pieces(self._response.content)
+
+    def close(self) -> None:
+        """Give the connection up: back to the pool if the body was read to its end, else closed, so that the provider stops."""
+        self._response.close() if not self._response.content.at_eof() else self._response.release()
+
+
+class _Pieces:
+    """A body as it comes, each piece in its turn. No generator: that would be over once it is cancelled."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+        self._share, self._turns = Share(), Turns.here()
+        self._data, self._at = b"", 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._at >= len(self._data):
+            await self._read()
+        if len(self._data) <= SMALL:  # a token, as a rule
+            self._at = len(self._data)
+            return self._data
+        size = min(len(self._data) - self._at, PIECE)
+        await self._turns.take(self._share, size)
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    async def _read(self) -> None:
         try:
-            while data := await self._response.content.readany():
-                for at in range(0, len(data), PIECE):
-                    piece = data[at : at + PIECE]
-                    await turns.take(share, len(piece))
-                    yield piece
+            data = await self._content.readany()
         except aiohttp.ClientPayloadError as error:  # which words it as if the client had erred
             raise UpstreamError("connection_error", "the provider broke off in the midst of the body") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamError(
                 "connection_error", f"the provider broke off: {_first_line(str(error)) or type(error).__name__}"
             ) from error
-
-    def close(self) -> None:
-        """Give the connection up: back to the pool if the body was read to its end, else closed, so that the provider stops."""
-        self._response.close() if not self._response.content.at_eof() else self._response.release()
+        if not data:
+            raise StopAsyncIteration
+        self._data, self._at = data, 0
 
 
 BREAKING: list[Callable[..., Awaitable[UpstreamResponse]]] = []
