@@ -25,6 +25,10 @@ SPILL = 64 * 1024
 BACKLOG = 2_000
 """Finished streams that may wait for the tokenizer; beyond that their rows go without a count of ours."""
 
+GATHER = 0.02
+"""Seconds for which streams that end are gathered until they are counted: to wake the counting thread is to hand it the
+interpreter, which holds up all streams for longer than anything else that is done at the end of one."""
+
 BILLED_SECONDS = 1.0
 """How long a client waits for the count of its earlier attempts, at the end of its answer. Counting takes 20 ms, but many may
 wait for it; later the client is told what is known by then, and the row gets the rest."""
@@ -76,6 +80,7 @@ class Ledger:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="midstream-count")
         self._pool.submit(_guarded, tokens.warm_up)
         self._waiting = 0
+        self._ended: list[Account] = []
         self._users = 0
         self._path: Path | None = None
         self.live: dict[str, Account] = {}
@@ -172,7 +177,22 @@ class Ledger:
             self._tell(account)
             return
         self._waiting += 1
-        self._pool.submit(_guarded, lambda: self._finish(account))
+        self._ended.append(account)
+        if len(self._ended) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_later(GATHER, self._hand_over)
+        except RuntimeError:  # there is none
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended:
+            self._pool.submit(self._finish_all, ended)
+
+    def _finish_all(self, accounts: list[Account]) -> None:
+        for account in accounts:
+            _guarded(partial(self._finish, account))
 
     def shut(self) -> None:
         """Finish what waits and flush the store, once nobody uses it any more. Blocks; for the very end."""
@@ -181,6 +201,7 @@ class Ledger:
             return
         if self._path is not None:
             _OPEN.pop(self._path, None)
+        self._hand_over()
         self._pool.shutdown(wait=True)
         self._store.close()
 

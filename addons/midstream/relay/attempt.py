@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -13,9 +15,15 @@ from midstream.relay.clock import ProgressClock
 from midstream.relay.job import Head
 from midstream.relay.prepare import Prepared
 from midstream.relay.sink import Refused
-from midstream.relay.upstream import UpstreamRequest, UpstreamResponse
+from midstream.relay.upstream import UpstreamError, UpstreamRequest, UpstreamResponse
 
 _PLAIN = (b"accept-encoding", b"identity")
+
+DRAIN_WAIT = 0.1
+"""Seconds that the body may take to end behind the terminal event: read to its end, the connection can be used again."""
+
+REST_WAIT = 1.0
+"""Seconds that the end of a body may take behind an error in it, so that the client can be given the whole of it."""
 
 
 class Broken(Exception):
@@ -151,3 +159,25 @@ class Attempt:
 def failure_in(events: list[Event]) -> Failure | None:
     """The failure that is among them."""
     return next((event for event in events if isinstance(event, Failure)), None)
+
+
+async def drain(pieces: AsyncIterator[bytes]) -> None:
+    """Read what stands behind the terminal event: nothing, as a rule, but the end of the body."""
+    with contextlib.suppress(TimeoutError, UpstreamError):
+        async with asyncio.timeout(DRAIN_WAIT):
+            async for _ in pieces:
+                pass
+
+
+async def rest_of(pieces: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+    """What comes behind an error, and whether that is all."""
+    rest = bytearray()
+    try:
+        async with asyncio.timeout(REST_WAIT):
+            async for piece in pieces:
+                rest += piece
+                if len(rest) > limit:
+                    return b"", False
+    except (TimeoutError, UpstreamError):
+        return bytes(rest), False
+    return bytes(rest), True

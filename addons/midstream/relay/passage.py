@@ -4,13 +4,12 @@ the client's form, behind what an earlier attempt has left there."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
-from midstream.events import CONTENT, END, Event, Failure, Finish
+from midstream.events import CONTENT, END, Event, Failure, Finish, Text
 from midstream.ledger import SPILL
-from midstream.relay.attempt import Attempt, Batch, Broken, broken, failure_in
+from midstream.relay.attempt import Attempt, Batch, Broken, broken, drain, failure_in, rest_of
 from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import UpstreamError
@@ -28,12 +27,6 @@ PRELUDE_WAIT_UNASKED = 1.0
 
 PRELUDE_LIMIT = 256 * 1024
 """Bytes of it, or of a whole answer, that are held back at most."""
-
-DRAIN_WAIT = 0.1
-"""Seconds that the body may take to end behind the terminal event: read to its end, the connection can be used again."""
-
-REST_WAIT = 1.0
-"""Seconds that the end of a body may take behind an error in it, so that the client can be given the whole of it."""
 
 
 class Passage:
@@ -73,7 +66,7 @@ class Passage:
             else:
                 await self._look(self._attempt.take(piece), pieces)
             if self._shown.ended and not self.passes_bytes:
-                return await _drain(pieces)
+                return await drain(pieces)
 
     async def _first(self, pieces: AsyncIterator[bytes]) -> bytes | None:
         """The next piece while others are held back, which are shown once it has let them wait for too long."""
@@ -164,7 +157,7 @@ class Passage:
         body = b"".join(batch.data for batch in self._held)
         head = None
         if self.passes_bytes and not self._attempt.cut:
-            rest, complete = await _rest(pieces, PRELUDE_LIMIT - len(body))
+            rest, complete = await rest_of(pieces, PRELUDE_LIMIT - len(body))
             body, head = body + rest, self._attempt.head if complete else None
         raise Broken(Refused(failure, head, body))
 
@@ -208,19 +201,28 @@ class Passage:
     def _observe(self, events: list[Event], now: float) -> None:
         account, ledger = self._shown.account, self._shown.ledger
         if account.observation.feed(events, now):
-            ledger.first_content(account)
+            asyncio.get_running_loop().call_soon(ledger.first_content, account)  # once the token is on its way
         if account.observation.text_size > SPILL:
             ledger.spill(account)
-        if any(isinstance(event, CONTENT) for event in events):
+        content = ended = False
+        for event in events:
+            if event.__class__ is Text or isinstance(event, CONTENT):  # nearly all are text
+                content = True
+            elif event is END or isinstance(event, Finish):
+                ended = True
+        if (content or ended) and self._content_at is None:
+            self._content_at = asyncio.get_running_loop().time()
+        if content:
             self.progressed = True
-            self._content_at = self._content_at or asyncio.get_running_loop().time()
             self._clock.allow(self._idle, "idle_timeout")
-        finished = [event.choice for event in events if isinstance(event, Finish)]
-        if finished or END in events:
-            self._content_at = self._content_at or asyncio.get_running_loop().time()
-            self._over.update(finished)
-            if self._shown.strict and (END in events or len(self._over) >= self._shown.choices):
-                self._clock.allow(FINISH_WAIT, "terminal_timeout")
+        if ended:
+            self._finish(events)
+
+    def _finish(self, events: list[Event]) -> None:
+        """A choice is over, or all of them: where a route wants it, the rest must not take long."""
+        self._over.update(event.choice for event in events if isinstance(event, Finish))
+        if self._shown.strict and (END in events or len(self._over) >= self._shown.choices):
+            self._clock.allow(FINISH_WAIT, "terminal_timeout")
 
     async def _close(self) -> None:
         """The body has ended as HTTP wants it; whether the answer has is another matter."""
@@ -241,25 +243,3 @@ class Passage:
         elif self._shown.strict and not self._shown.ended and self._can_say():
             await self._shown.say([event for event in tail if event is END])
         self._shown.ended = True
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Read what stands behind the terminal event: nothing, as a rule, but the end of the body."""
-    with contextlib.suppress(TimeoutError, UpstreamError):
-        async with asyncio.timeout(DRAIN_WAIT):
-            async for _ in pieces:
-                pass
-
-
-async def _rest(pieces: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
-    """What comes behind an error, and whether that is all."""
-    rest = bytearray()
-    try:
-        async with asyncio.timeout(REST_WAIT):
-            async for piece in pieces:
-                rest += piece
-                if len(rest) > limit:
-                    return b"", False
-    except (TimeoutError, UpstreamError):
-        return bytes(rest), False
-    return bytes(rest), True
