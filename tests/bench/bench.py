@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="shorter measurements: about three minutes")
     parser.add_argument("--only", default="", metavar="NAMES", help="of the columns, beside direct")
+    parser.add_argument("--markdown", action="store_true", help="print the table as docs/performance.md has it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of every round there, too")
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else 3)
@@ -81,7 +82,7 @@ def main() -> None:
     names = columns(options.only)
     sheet = compare(names, rounds, quick=options.quick)
     judged = verdicts(sheet)
-    print(sheet.table(names), "", *judged, sep="\n")
+    print(sheet.markdown(names) if options.markdown else sheet.table(names), "", *judged, sep="\n")
     if options.json:
         sheet.write(options.json, names, quick=options.quick, verdicts=judged)
 

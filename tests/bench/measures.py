@@ -17,8 +17,12 @@ PACE = 0.02
 """Seconds between two tokens: 50 a second."""
 
 LATE = 0.001
-"""The share of gaps longer than twice the pace that a step of `sustained` may have: one pause of 20 ms for each 50 tokens or so
-of every tenth stream, on a machine that is not ours alone."""
+"""The share of a step's tokens that may come after a gap of twice the pace: any machine makes a program wait now and then."""
+
+OPENED_PER_SECOND = 50
+
+WINDOW = 1.5
+"""Seconds of a step that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ class Effort:
     steps: Sequence[int]
 
 
-FULL = Effort(flood=1.5, asks=25, crowd=3.0, calls=2.0, steps=(10, 25, *range(50, 1001, 50)))
+FULL = Effort(
+    flood=1.5, asks=25, crowd=3.0, calls=2.0, steps=(10, 25, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1000)
+)
 QUICK = Effort(flood=0.7, asks=15, crowd=1.5, calls=1.0, steps=(10, 50, 100, 200, 300, 400, 500))
 
 
@@ -90,7 +96,7 @@ class Measuring:
 
     def crowd(self, contender: Contender, streams: int, base: list[float]) -> list[float]:
         """Streams at 50 tokens/s, each on a connection of its own, 50 opened a second. Returns the percentiles of `direct`."""
-        opening = streams / 50
+        opening = streams / OPENED_PER_SECOND
         crowd = Crowd(contender, self.provider, PACE, int((opening + self.effort.crowd) / PACE))
         rss, cpu = contender.rss_kib(), contender.cpu_seconds()
         crowd.open(streams, opening)
@@ -162,11 +168,12 @@ class Measuring:
         """Open more and more streams at 50 tokens/s; note how many there were before tokens came late."""
         crowd, most = Crowd(contender, self.provider, PACE), 0
         for step in self.effort.steps:
-            crowd.open(step - len(crowd.streams), max(0.5, (step - len(crowd.streams)) / 50))
-            crowd.read(1.0)
+            more = step - len(crowd.streams)
+            crowd.open(more, more / OPENED_PER_SECOND)
+            crowd.read(0.5)
             crowd.forget()
-            crowd.read(2.0)
-            if not keeps_up(crowd, 2.0):
+            crowd.read(WINDOW)
+            if not keeps_up(crowd, WINDOW):
                 break
             most = step
         crowd.close()

@@ -47,6 +47,14 @@ class Sheet:
             lines.append(f"{measure:{width}}" + "".join(f"{_shown(value):>11}" for value in values))
         return "\n".join(lines)
 
+    def markdown(self, columns: Sequence[str]) -> str:
+        """The same for docs/performance.md."""
+        lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        for measure in self._values:
+            values = [_shown(self.value(measure, name)) for name in columns]
+            lines.append(f"| {measure} | " + " | ".join(values) + " |")
+        return "\n".join(lines)
+
     def write(self, path: Path, columns: Sequence[str], **more: object) -> None:
         """As JSON: the machine, the medians, and each round's value behind them."""
         machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
