@@ -52,6 +52,13 @@ def test_paragraphs_fit_the_page() -> None:
     assert max(len(row) for row in rows if "x" * 200 not in row) <= WIDTH + 6
 
 
+@given(st.text(alphabet="ab c\n:#\"'", min_size=80))
+def test_long_facts_are_broken_too(text: str) -> None:
+    error, remark = f"it {text} broke", f"healed {text} well"
+    found = parsed(write(transcript(Failure(error)), Known(api="x", remark=remark, broke=error)))
+    assert (found["error"], found["midstream"], found["connection"]) == (error, remark, error)
+
+
 @given(st.text())
 def test_a_line_is_one_line_whatever_is_in_it(text: str) -> None:
     line = scalar(text)

@@ -112,14 +112,18 @@ def _facts(said: Transcript, known: Known) -> Iterator[str]:
     if reasons:
         yield line("finish", ", ".join(reasons))
     if said.failure is not None:
-        yield line("error", worded(said.failure))
+        yield from _long("error", worded(said.failure))
     if known.broke:
-        yield line("connection", known.broke)
+        yield from _long("connection", known.broke)
     if said.malformed:
         yield line("malformed", f"{len(said.malformed)} ({said.malformed[0]})")
     for name, value in (("kept", known.cut), ("midstream", known.remark), ("stream", known.stream)):
         if value:
-            yield line(name, value)
+            yield from _long(name, value)
+
+
+def _long(name: str, value: str) -> Iterable[str]:
+    return _block(name, value) if len(value) > WIDTH and value[0] not in WHITE else [line(name, value)]
 
 
 def worded(failure: Failure) -> str:
