@@ -198,8 +198,8 @@ class MeasureStreams:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         response = flow.response
-        if response is None or flow.websocket or response.status_code == 101:
-            return
+        if response is None or flow.websocket or response.status_code == 101 or not flow.live:
+            return  # not live: it comes from a file
         if flow.metadata.get(flows.RELAYED):
             self._leave_to_relay(flow)
             return

@@ -148,7 +148,7 @@ class RecordStreams:
 
     def _late(self, flow: http.HTTPFlow) -> _Take | None:
         """What only the response shows to be an LLM's."""
-        if self._folder is None or flow.metadata.get(flows.RELAYED):
+        if self._folder is None or flow.metadata.get(flows.RELAYED) or not flow.live:
             return None
         match = flows.recognise_late(flow, self._in_force.whose)
         return self._take(flow, match, self._folder) if match else None
