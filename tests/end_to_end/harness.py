@@ -202,6 +202,7 @@ class Proxy:
         if upstream:
             command += ["--set", f"midstream_connect_to={upstream}"]
         self.log: list[str] = []
+        self._told = 0
         self.process = subprocess.Popen(
             [*command, *args],
             stdout=subprocess.PIPE,
@@ -261,14 +262,19 @@ class Proxy:
             except sqlite3.OperationalError:
                 return []  # the table is not there yet
 
+    def tell(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Send it a signal."""
+        self._told += 1
+        self.process.send_signal(how)
+
     def stop(self, how: signal.Signals = signal.SIGTERM, *, patiently: bool = False) -> int:
         """patiently: streams in flight may finish; else they end after a moment, at the second signal."""
         if self.process.poll() is None:
-            self.process.send_signal(how)
+            self.tell(how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(DEADLINE if patiently else 0.5)
-        if self.process.poll() is None:
-            self.process.send_signal(how)
+        if self.process.poll() is None and self._told < 2 and any("streams finish" in line for line in self.log):
+            self.tell(how)
         code = self.process.wait(DEADLINE)
         assert "Traceback" not in "".join(self.log), "".join(self.log)
         assert "has crashed" not in "".join(self.log), "".join(self.log)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,7 +118,7 @@ def test_streams_in_flight_finish_while_new_ones_are_refused(
     try:
         asked = Asked(proxy, halfway, threads)
         chat = _gateway_chat(proxy, halfway, threads) if script == "all.py" else None
-        proxy.process.send_signal(signal.SIGTERM)
+        proxy.tell()
         proxy._said(r"lets (\d) streams finish")
         with pytest.raises(openai.InternalServerError) as refused:
             Sdk(CHAT, proxy).ask(MODELS[CHAT])
@@ -181,7 +180,7 @@ def test_what_does_not_finish_ends_as_an_error_of_its_own_kind(
     try:
         asked = Asked(proxy, halfway, threads)
         chat = _gateway_chat(proxy, halfway, threads)
-        proxy.process.send_signal(signal.SIGTERM)
+        proxy.tell()
         proxy._said(r"lets (\d) streams finish")
         assert proxy.stop() == 0  # sends the second one
         for dialect, future in asked.futures.items():

@@ -173,7 +173,9 @@ class ReattachMachine(RuleBasedStateMachine):
         known = self._one(which)
         known.body += LAST
         known.ended = True
-        self.loop.do(lambda: [known.response.said.put_nowait(piece) for piece in (LAST, b"")])
+        for piece in (LAST, b""):
+            known.response.said.put_nowait(piece)
+        self.loop.do(lambda: None)
         if known.clients:
             known.over = "complete"
 

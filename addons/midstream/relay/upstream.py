@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 import certifi
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, parse_spec, redirect
@@ -157,6 +160,20 @@ BREAKING: list[Callable[..., Awaitable[UpstreamResponse]]] = []
 """Who breaks requests on purpose (`FaultyUpstream.open`), for all relays of this process; mostly nobody."""
 
 
+class _Connection(ResponseHandler):
+    """aiohttp's (3.14), but for what happens while reading is paused: there the parser pauses too, and when the provider closes
+    the connection meanwhile, what it has not parsed is thrown away, up to 256 KiB. It pauses against compression bombs, and
+    nothing is decompressed here."""
+
+    __slots__ = ()
+
+    def pause_reading(self) -> None:
+        self._reading_paused = True
+        if self.transport is not None:
+            with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):  # it is closing
+                self.transport.pause_reading()
+
+
 class Upstream:
     """One connection pool for all clients of this mitmdump."""
 
@@ -164,6 +181,8 @@ class Upstream:
         self._options = options
         self._contexts: dict[str, ssl.SSLContext] = {}
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
+        made_by: Any = partial(_Connection, loop=asyncio.get_running_loop())
+        connector._factory = made_by
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
