@@ -328,15 +328,6 @@ def test_a_get_without_a_chat_follows_the_newest_stream(url: str, provider: Prov
     run(ask, authorization="Bearer only-mine")
 
 
-def test_nothing_to_follow_is_404(url: str) -> None:
-    async def ask(session: aiohttp.ClientSession) -> None:
-        async with session.get(f"{url}/v1/chat/stream") as response:
-            assert response.status == 404
-            assert "no stream of yours" in (await response.json())["error"]["message"]
-
-    run(ask, authorization="Bearer nobody-else")
-
-
 @pytest.mark.parametrize("offset", [0, 1, 7, 8, 12, len(TEXT.encode())])
 def test_text_resumes_by_byte(url: str, provider: Provider, offset: int) -> None:
     provider.handler = answering(*WHOLE)

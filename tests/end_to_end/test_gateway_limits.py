@@ -39,10 +39,12 @@ read_timeout = 1
 """
 IMPATIENT = """
 import midstream.relay.exchange as exchange
+import midstream.relay.gateway as gateway
 import midstream.relay.native as native
 
 exchange.KEEPALIVE = native.KEEPALIVE = 0.2
 exchange.begins.__defaults__ = (0.2,)
+gateway.FOLLOW_WAIT = 0.2
 native.READ_TIMEOUT = 1.0
 """
 """An addon script: the waits that users cannot configure, short enough to be waited for."""
@@ -354,6 +356,15 @@ async def refusal(session: aiohttp.ClientSession, url: str, stream: str, form: s
     async with session.get(f"{url}/v1/chat/stream", headers=headers) as response:
         assert first == (response.status, (await response.json())["error"]["code"])
     return first
+
+
+def test_nothing_to_follow_is_404(url: str) -> None:
+    async def ask(session: aiohttp.ClientSession) -> None:
+        async with session.get(f"{url}/v1/chat/stream") as response:
+            assert response.status == 404
+            assert "no stream of yours" in (await response.json())["error"]["message"]
+
+    run(ask, authorization="Bearer nobody-else")
 
 
 @pytest.mark.parametrize("form", FORMS)
