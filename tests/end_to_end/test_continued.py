@@ -325,3 +325,13 @@ def test_a_body_of_a_known_length_may_become_another(proxy: Proxy, primary: Prov
     heard = Sdk(client, proxy, first.gate.open).ask(asked_for("continue", client))
     check_whole(heard, client, TEXT)
     assert "content-length" not in heard.headers
+
+
+def test_a_blocked_prompt_is_told_as_google_tells_it(proxy: Proxy, primary: Provider) -> None:
+    """Its SDK raises nothing: it has the reason, in an answer without candidates. Nobody is asked again."""
+    said = {"promptFeedback": {"blockReason": "SAFETY"}, "modelVersion": "its-model", "responseId": "r"}
+    primary.requests.clear()
+    primary.handler = chunks(b"data: " + json.dumps(said).encode() + b"\n\n")
+    (event,) = Sdk(GOOGLE, proxy).ask(asked_for("continue", GOOGLE)).events
+    assert event.prompt_feedback.block_reason == "SAFETY"
+    assert len(primary.requests) == 1

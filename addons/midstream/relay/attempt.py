@@ -99,6 +99,11 @@ class Attempt:
         kept = [(name, value) for name, value in self.response.headers if name.lower() != b"content-length"]
         return Head(self.response.status, self.response.reason, kept)
 
+    @property
+    def uncut(self) -> bytes:
+        """What no batch has had of what was taken: the failure's own frame, and what came with it."""
+        return bytes(self._rest)
+
     def take(self, piece: bytes) -> Batch:
         """What this piece completes."""
         if not self.cut:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from midstream.dialects import registry
@@ -122,9 +123,10 @@ class NativeSink:
         await self._out.break_off()
 
     async def _refuse(self, failure: Failure, retry_after: float | None = None) -> None:
-        body = error_body(failure, self._ask.dialect)
+        status = status_of(failure)
+        body = error_body(replace(failure, status=status), self._ask.dialect)
         extra = [(b"retry-after", str(int(retry_after + 0.999)).encode())] if retry_after is not None else []
-        head = Head(status_of(failure), "", [*_json(body), *extra])
+        head = Head(status, "", [*_json(body), *extra])
         await self._out.answer(head, body)
 
     async def _answer_whole(self) -> None:

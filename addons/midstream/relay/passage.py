@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from midstream.events import CONTENT, END, Event, Failure, Finish, Text
+from midstream.failures import kind_of
 from midstream.ledger import SPILL
 from midstream.relay.attempt import Attempt, Batch, Broken, broken, drain, failure_in, rest_of
 from midstream.relay.shown import Shown
@@ -153,10 +154,12 @@ class Passage:
         return asyncio.get_running_loop().time() >= self._content_at + self._shown.ask.route.hold
 
     async def _fail_unseen(self, failure: Failure, pieces: AsyncIterator[bytes]) -> None:
-        """The provider says that it failed, and nothing of it was shown: kept, for a client that in the end gets just this."""
-        body = b"".join(batch.data for batch in self._held)
-        head = None
-        if self.passes_bytes and not self._attempt.cut:
+        """The provider says that it failed, and nothing of it was shown: kept, for a client that in the end gets just this. So it
+        does where it is final; else an HTTP error says more to an SDK than an error in a 200, or in a body that is no stream."""
+        body = b"".join(batch.data for batch in self._held) + self._attempt.uncut
+        head, framing = None, self._attempt.decoder.framing
+        final = kind_of(failure) == "final" and framing not in (None, "whole")
+        if self.passes_bytes and (final or not self._attempt.cut):
             rest, complete = await rest_of(pieces, PRELUDE_LIMIT - len(body))
             body, head = body + rest, self._attempt.head if complete else None
         raise Broken(Refused(failure, head, body))
