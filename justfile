@@ -39,3 +39,7 @@ soak *options:
 # Prove what a release promises: the wheel alone on each Python, uv tool, pipx, the Dockerfile's commands, the systemd unit
 release-check *pythons:
     PYTHONPATH=tests uv run python -m release.check {{pythons}}
+
+# From a break to the first new token; and what healing costs a healthy stream
+heal *options:
+    uv run python tests/bench/heal.py {{options}}

@@ -1,4 +1,5 @@
-"""How long a break takes: from the last token before it to the first one after it, beyond the target's own time to first token.
+"""What healing costs: from a break to the first new token, beyond the target's own time to its first token; and a healthy
+stream with a route configured, against the same without, in the same run.
 
 python tests/bench/heal.py --rounds 50
 """
@@ -7,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import ssl
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +24,39 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from end_to_end.harness import Authority, Provider, running
+from end_to_end.harness import Authority, Provider, Proxy, running
 from end_to_end.healing import WORDS, answer, healing_proxy
 
-ROUTE = '[healing]\nfailures = 1000\nretry_budget = 1.0\n[[routes]]\non_break = "continue"\n'
+HEALED = '[healing]\nfailures = 1000\nretry_budget = 1.0\n[[routes]]\non_break = "continue"\n'
+URL = "https://api.openai.com/v1/chat/completions"
 FIRST_TOKEN = 0.1
 """Seconds that the provider takes for its first token, each time it is asked."""
 
 BREAK = 20
 PAUSE = 0.01
+LONG = answer(tuple(f"word {number} " for number in range(3000)))
 
 
+@dataclass
 class Breaking:
-    """Breaks off after BREAK tokens, and goes on where it is asked to."""
+    """Breaks off after BREAK tokens, and goes on where it is asked to. In the client's process, so that their clocks are one."""
 
-    def __init__(self, *, breaks: bool) -> None:
-        self.breaks = breaks
-        self.broke_at = 0.0
+    broke: float = 0.0
+    asked: float = 0.0
+    spoke: float = 0.0
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        again = len(body["messages"]) > 1
+        self.asked = time.perf_counter()
+        again = len((await request.json())["messages"]) > 1
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
+        head, *pieces = answer(WORDS[BREAK:] if again else WORDS)
+        await response.write(head)
         await asyncio.sleep(FIRST_TOKEN)
-        pieces = answer(WORDS[BREAK:] if again else WORDS)
+        self.spoke = time.perf_counter()
         for number, piece in enumerate(pieces):
-            if self.breaks and not again and number == BREAK + 1:
+            if number == BREAK and not again:
+                self.broke = time.perf_counter()
                 assert request.transport is not None
                 request.transport.abort()
                 return response
@@ -56,37 +65,69 @@ class Breaking:
         return response
 
 
-async def gaps(session: aiohttp.ClientSession, url: str, context: ssl.SSLContext, proxy: str) -> tuple[float, float]:
-    """Seconds to the first token, and the longest gap after it."""
+async def long(request: web.Request) -> web.StreamResponse:
+    """One token, and after a breath all others as fast as they are read."""
+    await request.read()
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    for number, piece in enumerate(LONG):
+        await response.write(piece)
+        if number == 1:
+            await asyncio.sleep(0.05)
+    return response
+
+
+@functools.cache
+def context_of(proxy: Proxy) -> ssl.SSLContext:
+    """One for all requests: connections are kept for it."""
+    return proxy.client_context()
+
+
+async def words(session: aiohttp.ClientSession, proxy: Proxy) -> list[tuple[float, str]]:
+    """The texts of an answer, and when each came."""
     body = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "Count."}]}
-    began = last = time.perf_counter()
-    first, longest, text = 0.0, 0.0, ""
-    async with session.post(url, json=body, ssl=context, proxy=proxy) as response:
+    came: list[tuple[float, str]] = []
+    async with session.post(URL, json=body, ssl=context_of(proxy), proxy=proxy.url) as response:
         async for line in response.content:
-            if not line.startswith(b"data: {"):
-                continue
-            said: Any = json.loads(line[6:])
-            content = said["choices"][0]["delta"].get("content") if said["choices"] else None
-            if not content:
-                continue
             now = time.perf_counter()
-            first, longest = first or now - began, max(longest, now - last if first else 0.0)
-            text, last = text + content, now
-    assert text == "".join(WORDS), text
-    return first, longest
+            if line.startswith(b"data: {"):
+                said: Any = json.loads(line[6:])
+                came += [(now, one["delta"].get("content") or "") for one in said["choices"]]
+    return [(at, text) for at, text in came if text]
 
 
-async def measure(proxy: Any, provider: Provider, rounds: int) -> tuple[list[float], list[float]]:
-    """Added seconds: of a first token through the proxy, and of a first token after a break."""
-    url, context = "https://api.openai.com/v1/chat/completions", proxy.client_context()
-    plain, healed = [], []
+async def after_breaks(proxy: Proxy, provider: Provider, rounds: int) -> list[float]:
+    """Seconds from a break to the first new token, beyond those that the target took for it."""
+    found = []
     async with aiohttp.ClientSession(headers={"authorization": "Bearer sk-x"}) as session:
         for _ in range(rounds):
-            provider.handler = Breaking(breaks=False)
-            plain.append((await gaps(session, url, context, proxy.url))[0] - FIRST_TOKEN)
-            provider.handler = Breaking(breaks=True)
-            healed.append((await gaps(session, url, context, proxy.url))[1] - FIRST_TOKEN)
-    return plain, healed
+            provider.handler = breaking = Breaking()
+            came = await words(session, proxy)
+            assert "".join(text for _, text in came) == "".join(WORDS), came
+            size, told = len("".join(WORDS[:BREAK]).rstrip()), 0
+            for at, text in came:
+                told += len(text)
+                if told > size + 1:  # behind the last word of the first attempt, and the space after it
+                    found.append((at - breaking.broke) - (breaking.spoke - breaking.asked))
+                    break
+    return found
+
+
+async def healthy(proxies: dict[str, Proxy], provider: Provider, rounds: int) -> dict[str, tuple[float, float]]:
+    """Seconds to the first token, and from the second to the last, medians, of each; they take turns."""
+    provider.handler, took = long, {name: list[tuple[float, float]]() for name in proxies}
+    async with aiohttp.ClientSession(headers={"authorization": "Bearer sk-x"}) as session:
+        for number in range(rounds + 2):
+            for name, proxy in proxies.items():
+                began = time.perf_counter()
+                came = await words(session, proxy)
+                if number >= 2:  # the first ones open connections
+                    took[name].append((came[0][0] - began, came[-1][0] - came[1][0]))
+    return {name: (_median(t for t, _ in one), _median(t for _, t in one)) for name, one in took.items()}
+
+
+def _median(values: Any) -> float:
+    return statistics.median(list(values))
 
 
 def main() -> None:
@@ -94,15 +135,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        authority = Authority(folder)
+        folders = [Path(name) / "with", Path(name) / "without"]
+        for folder in folders:
+            folder.mkdir()
+        authority = Authority(Path(name))
         provider = Provider(authority)
-        with running(healing_proxy(folder, authority, provider, provider, ROUTE)) as proxy:
-            plain, healed = asyncio.run(measure(proxy, provider, rounds))
+        with (
+            running(healing_proxy(folders[0], authority, provider, provider, HEALED)) as healed,
+            running(healing_proxy(folders[1], authority, provider, provider, "")) as plain,
+        ):
+            breaks = asyncio.run(after_breaks(healed, provider, rounds + 2))[2:]
+            both = asyncio.run(healthy({"with a route": healed, "without": plain}, provider, rounds))
         provider.stop()
-    for label, values in (("first token of a stream", plain), ("first token after a break", healed)):
-        cuts = statistics.quantiles(values, n=100)
-        print(f"{label}: {cuts[49] * 1000:.1f} ms p50, {cuts[98] * 1000:.1f} ms p99 beyond the provider's own")
+    cuts = [cut * 1000 for cut in statistics.quantiles(breaks, n=100)]
+    print(f"from a break to the first new token, beyond the target's own: {cuts[49]:.1f} ms p50, {cuts[98]:.1f} ms p99")
+    for name, (first, last) in both.items():
+        print(f"healthy stream {name}: first token {first * 1000:.2f} ms, {len(LONG) / last:,.0f} chunks/s (medians)")
+    (first, last), (first_plain, last_plain) = both["with a route"], both["without"]
+    print(f"ratio: first token {first / first_plain:.2f}, throughput {last_plain / last:.2f}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,14 @@ import urllib3
 from botocore.config import Config
 
 from end_to_end import sdk_clients
-from end_to_end.fault_providers import BEDROCK, COHERE, ENDS
+from end_to_end.dialect_answers import CALLED
+from end_to_end.fault_providers import BEDROCK, COHERE, ENDS, answer_for
 from end_to_end.harness import Proxy
 from end_to_end.lifecycles import LIFECYCLES
 from end_to_end.sdk_clients import Sdk
 from translated import ANTHROPIC, CHAT, GOOGLE, OLLAMAS, RESPONSES
 
-TIMEOUT = 30.0
+TIMEOUT = 90.0
 """Seconds until a client gives up: by then every cell has long been decided."""
 
 
@@ -71,8 +73,12 @@ def native(dialect: str, *, stream: bool) -> Asking:
             raise
         if stream:
             LIFECYCLES[dialect](heard.events)
-        got.text = heard.told.text
-        got.whole = heard.told.finish == ENDS[dialect] and _counted(*heard.told.usage)
+        told, answer = heard.told, answer_for(model)
+        got.text = told.text
+        calls = [("weather", {"city": "Bern"})] if answer.arguments else []
+        said = told.reasoning == answer.reasoning and [(name, given) for _, name, given in told.calls] == calls
+        ends = CALLED if answer.arguments else ENDS
+        got.whole = said and told.finish == ends[dialect] and _counted(*told.usage)
 
     return ask
 
@@ -111,16 +117,22 @@ def bedrock(*, stream: bool) -> Asking:
     return ask
 
 
+_SESSION = botocore.session.get_session()
+"""Keeps the model of the API, which takes long to read."""
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def _bedrock(proxy: Proxy) -> Any:
     config = Config(retries={"total_max_attempts": 1}, proxies={"https": proxy.url}, read_timeout=TIMEOUT)
-    return botocore.session.get_session().create_client(
-        "bedrock-runtime",
-        region_name="us-east-1",
-        aws_access_key_id="none",
-        aws_secret_access_key="none",
-        verify=str(proxy.ca),
-        config=config,
-    )
+    with _ONE_AT_A_TIME:
+        return _SESSION.create_client(
+            "bedrock-runtime",
+            region_name="us-east-1",
+            aws_access_key_id="none",
+            aws_secret_access_key="none",
+            verify=str(proxy.ca),
+            config=config,
+        )
 
 
 def over_cohere(*, stream: bool) -> Asking:

@@ -36,22 +36,30 @@ FAULTS = {
     "error 10": "error after=10 status=529",
     "unterminated": "unterminated",
     "malformed": f"malformed frame={SPARE}",
+    "in thought": "cut after=2",
+    "in a call": "cut after=24",
 }
 """By the name in the table: the rule, less whom it strikes."""
 
 ANY_REQUEST = ("503", "429", "reset", "silence", "slow", "flapping")
 """Faults that strike an answer asked for whole as well; the others need a stream."""
 
-BREAKS = ("cut 10", "stall 10", "error 10")
+BREAKS = ("cut 10", "stall 10", "error 10", "in thought")
 """Faults after the first token."""
+
+OF_ALL = ("in thought", "in a call")
+"""Faults that strike an answer with reasoning and a tool call, which the five SDKs' stream helpers are asked for."""
+
+WHOLE_CALLS = (GOOGLE, OLLAMAS)
+"""Dialects in which a call comes at once: no break is inside."""
 
 SLOW = ("silence", "slow", "stall 10")
 """Faults that lead to a time-out, and so cost time but no work."""
 
-FIRST_TOKEN, TOTAL = 4, 15
+FIRST_TOKEN, TOTAL = 4, 30
 """Seconds of the routes' time-outs. Of an answer asked for whole, which shows no progress, the total is the only one."""
 
-HANGS = 25.0
+HANGS = 75.0
 """Seconds by which every answer must have ended, one way or another: the total, and time for a slow machine."""
 
 WAITING, WORKING = 48, 12
@@ -133,7 +141,8 @@ CELLS = tuple(
     for fault in FAULTS
     for client in CLIENTS
     for policy in POLICIES
-    if client.delivery != "whole" or fault in ANY_REQUEST
+    if (fault in OF_ALL and client.delivery == "stream" and client.dialect in FORMS)
+    or (fault not in OF_ALL and (client.delivery != "whole" or fault in ANY_REQUEST))
 )
 
 
@@ -173,6 +182,8 @@ def expected(cell: Cell) -> Verdict:
     match cell.fault:
         case "silence" if client.delivery == "whole":
             return "honest error"  # no time-out but the total, and behind that there is no time for another
+        case "in a call":
+            return "rescued" if healed and client.dialect in WHOLE_CALLS else "honest error"
         case fault if fault in BREAKS:
             return "rescued" if healed else "honest error"
         case "unterminated":  # chat and Anthropic tell the finish before the end: then nothing is missing
@@ -220,7 +231,7 @@ def verdict(cell: Cell, got: Got, raised: Exception | None, seconds: float) -> R
 
 
 _LETTERS: Mapping[Verdict | None, str] = {"rescued": "R", "honest error": "H", "wrong": "W", None: "·"}
-LEGEND = "R rescued, H honest error, W wrong, · strikes streams alone; each with on_break = continue, restart, error"
+LEGEND = "R rescued, H honest error, W wrong, · not asked for; each with on_break = continue, restart, error"
 
 
 def table(results: Mapping[Cell, Result]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from bedrock_sdk import EVENTSTREAM, message
-from end_to_end.dialect_answers import FINISHES, TEXT, WORDS, begun_with, start
+from end_to_end.dialect_answers import ALL as ALL_OF_IT
+from end_to_end.dialect_answers import FINISHES, TEXT, WORDS, Answer, begun_with, start
 from midstream.dialects.base import AnswerOptions
 from midstream.dialects.registry import fields
 from midstream.events import Event
@@ -56,6 +57,11 @@ def dialect_of(path: str) -> str:
     return next(dialect for end, dialect in _PATHS.items() if path.endswith(end))
 
 
+def answer_for(model: str) -> Answer:
+    """What a model of this name says: some break in their reasoning, or in a call."""
+    return ALL_OF_IT if ".in." in model else TEXT
+
+
 class Everyone:
     """Answers whoever asks, in the dialect of the path. A request whose model's name says `malformed` gets the spare frame."""
 
@@ -88,8 +94,8 @@ class Everyone:
     def _events(self, request: web.Request, dialect: str, body: dict[str, Any]) -> list[Event]:
         reader = DIALECTS[dialect].read_conversation
         assert reader is not None
-        begun = begun_with(reader(request.path, body))
-        answer = TEXT.rest(begun) if begun else TEXT
+        begun, answer = begun_with(reader(request.path, body)), answer_for(str(body.get("model")) + request.path)
+        answer = answer.rest(begun) if begun else answer
         return answer.events(dialect, start(dialect, f"n{next(self._numbers)}", "its-model"))
 
 

@@ -131,7 +131,15 @@ def _anthropic(sdk: Sdk, model: str, stream: bool, more: dict[str, Any]) -> Told
 
 
 def _gemini(sdk: Sdk, model: str, stream: bool, more: dict[str, Any]) -> Told:
-    http = types.HttpOptions(httpx_client=sdk.http(), retry_options=types.HttpRetryOptions(attempts=1))
+    context = (
+        sdk.proxy.client_context()
+    )  # also for what is not used: else each client reads all of certifi's roots, thrice
+    http = types.HttpOptions(
+        httpx_client=sdk.http(),
+        client_args={"verify": context},
+        async_client_args={"verify": context, "ssl": context},
+        retry_options=types.HttpRetryOptions(attempts=1),
+    )
     declared = types.FunctionDeclaration(name="weather", description="The weather.", parameters_json_schema=STRICT)
     config = types.GenerateContentConfig(
         system_instruction=SYSTEM,

@@ -16,6 +16,7 @@ from end_to_end.fault_matrix import (
     CLIENTS,
     FAULTS,
     HANGS,
+    OF_ALL,
     Cell,
     Result,
     expected,
@@ -25,7 +26,7 @@ from end_to_end.fault_matrix import (
     toml,
     verdict,
 )
-from end_to_end.fault_providers import WHOLE, Everyone
+from end_to_end.fault_providers import WHOLE, Everyone, answer_for
 from end_to_end.harness import ROOT, Authority, Provider, Proxy, running
 from end_to_end.sdk_clients import TORN
 from midstream.faults import Kind, parse_rule
@@ -98,6 +99,13 @@ def test_the_documented_table_is_what_must_come_of_it() -> None:
 def test_no_fault_is_left_out() -> None:
     kinds = {parse_rule(rule).fault.kind for rule in FAULTS.values()}
     assert kinds == set(get_args(Kind.__value__))
+
+
+def test_a_call_or_a_thought_that_is_lost_is_wrong() -> None:
+    """The break is within them, so that the text alone would tell nothing."""
+    of_all = [cell for cell in CELLS if cell.fault in OF_ALL]
+    assert len({cell.client.dialect for cell in of_all}) == 5
+    assert all(answer_for(cell.model).arguments and answer_for(cell.model).reasoning for cell in of_all)
 
 
 STREAM = next(client for client in CLIENTS if client.dialect == CHAT and client.native)

@@ -27,10 +27,17 @@ failures = 1000
 retry_budget = 1.0
 
 [[routes]]
+model = "hasty"
+targets = ["openai", "backup/gpt-backup"]
+attempts = 3
+timeouts = { first_token = 3, idle = 3 }
+on_break = "continue"
+
+[[routes]]
 targets = ["openai", "backup/gpt-backup"]
 attempts = 3
 backoff = { base = 0.05, max = 1.0 }
-timeouts = { connect = 10, first_token = 3, idle = 3 }
+timeouts = { connect = 30, first_token = 60, idle = 60 }
 on_break = "continue"
 """
 
@@ -113,7 +120,11 @@ def proxy(
         yield proxy
 
 
-async def ask_all(proxy: Proxy) -> list[tuple[str, bool]]:
+HASTY = ("silence", "stall")
+"""Faults that only a time-out ends. On a slow machine it may end others as well, whose text must be as right."""
+
+
+async def ask_all(proxy: Proxy, fault: str) -> list[tuple[str, bool]]:
     """Each stream's text, and whether it had a finish reason."""
     http = httpx2.AsyncClient(
         proxy=proxy.url, verify=proxy.client_context(), timeout=60, limits=httpx2.Limits(max_connections=STREAMS)
@@ -123,7 +134,9 @@ async def ask_all(proxy: Proxy) -> list[tuple[str, bool]]:
         async def ask(number: int) -> tuple[str, bool]:
             text, finished = "", False
             stream: Any = await client.chat.completions.create(
-                model="gpt-4o", stream=True, messages=[{"role": "user", "content": str(number)}]
+                model="hasty" if fault in HASTY else "gpt-4o",
+                stream=True,
+                messages=[{"role": "user", "content": str(number)}],
             )
             async for chunk in stream:
                 for choice in chunk.choices:
@@ -146,13 +159,14 @@ def test_no_wrong_text_and_nothing_left_behind(
     provider.handler = primary = Unreliable(fault, seed=7)
     backup.handler = spare = Unreliable(fault, seed=8)
     spare.broken.update(str(n) for n in range(STREAMS))  # it never fails
-    said = asyncio.run(ask_all(proxy))
+    said = asyncio.run(ask_all(proxy, fault))
     assert said == [("".join(words_of(str(n))), True) for n in range(STREAMS)]
     assert len(primary.broken) == STREAMS // 10
     rows = proxy.rows(before + STREAMS)[before:]
     assert {row["outcome"] for row in rows} == {"complete"}
     retried = fault not in ("malformed", "unterminated")
-    assert sum(row["attempts"] > 1 for row in rows) == (STREAMS // 10 if retried else 0)
+    again = sum(row["attempts"] > 1 for row in rows)
+    assert again == (STREAMS // 10 if retried else 0) or (fault in HASTY and again > STREAMS // 10)
     assert proxy._query("select * from in_flight") == []
     until = time.monotonic() + DEADLINE
     while open_files(proxy) > 2 * STREAMS + 60 and time.monotonic() < until:
