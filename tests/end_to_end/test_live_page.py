@@ -339,7 +339,7 @@ def test_content_that_was_turned_on_is_shown_to_whom_it_belongs(
         page.until(f"{has(ENDED, 'own-app')} && {has(ENDED, 'others-app')}")
         for app, shown in (("own-app", True), ("others-app", False)):
             rows = f"[...document.querySelectorAll('{ENDED}')]"
-            page.js(f"{rows}.find((row) => row.innerText.includes('{app}')).querySelector('a').click()")
+            page.js(f"{rows}.find((row) => row.textContent.includes('{app}')).querySelector('a').click()")
             page.until(f"{has('#one .note', app)} && document.querySelector('#one .words').innerText.length > 5")
             words = page.text("#one .words")
             assert (evil in words, "secret words" in words) == (shown, shown)

@@ -73,7 +73,7 @@ def test_a_missing_extra_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     nothing: Any = None
     assert otel.start(ENDPOINT, nothing, nothing, Config.default) is None
-    assert [r.levelno for r in caplog.records] == [logging.ERROR]
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]  # an error would make mitmdump exit
     assert "OTEL_EXPORTER_OTLP_ENDPOINT is set" in caplog.text
     assert "pip install 'midstream[otel]'" in caplog.text
 

@@ -141,8 +141,18 @@ def test_an_ended_stream_has_the_counts_of_its_row() -> None:
     observation, _ = observed()
     observation.feed([Text("a"), Usage(3, 40), END], 0.5)
     observation.settle("complete", 1.0)
-    said = ended(observation.record)
+    said = ended(observation)
     assert (said["state"], said["tokens"], said["duration_ms"], said["ttft_ms"]) == ("complete", 40, 1000.0, 500.0)
+
+
+def test_an_ended_stream_is_at_the_provider_that_answered_last() -> None:
+    observation, _ = observed()
+    observation.begin_attempt("openai", "gpt-4o", "2026-01-31T10:00:00.000Z", 0.0)
+    observation.end_attempt("server_error", 0.1)
+    observation.begin_attempt("backup", "m", "2026-01-31T10:00:00.100Z", 0.1)
+    observation.feed([Text("a"), END], 0.5)
+    observation.settle("complete", 1.0)
+    assert ended(observation)["provider"] == "backup"
 
 
 def test_a_streams_page_has_no_text_of_it() -> None:

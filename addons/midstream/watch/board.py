@@ -134,7 +134,7 @@ class Board:
         """A stream is over, and counted."""
         track = self._drop(observation.record.id)
         moments = list(track.moments) if track is not None else []
-        self._over.append(tracks.ended(observation.record))
+        self._over.append(tracks.ended(observation))
         del self._over[:-ENDED]
         self._detailed[observation.record.id] = tracks.details(observation, moments)
         while len(self._detailed) > DETAILED:

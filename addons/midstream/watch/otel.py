@@ -58,7 +58,7 @@ def _wanted(env: Mapping[str, str], signal: Literal["METRICS", "TRACES"]) -> str
         return ""
     protocol = _said(env, f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or _said(env, "OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol not in ("", PROTOCOL):
-        log.error("OTLP is sent as %s, not as %r: no %s are sent to %s", PROTOCOL, protocol, signal.lower(), because)
+        log.warning("OTLP is sent as %s, not as %r: no %s are sent to %s", PROTOCOL, protocol, signal.lower(), because)
         return ""
     return because
 
@@ -91,12 +91,12 @@ def start(
     try:
         from midstream.watch.otlp import Otlp
     except ImportError:
-        log.error(MISSING, settings.because)
+        log.warning(MISSING, settings.because)  # an error at its start makes mitmdump exit
         return None
     try:
         otlp = Otlp(settings, ledger, metrics, config)
     except Exception:  # whatever the SDK finds wrong in its variables
-        log.exception("OpenTelemetry could not be started; nothing is sent")
+        log.warning("OpenTelemetry could not be started; nothing is sent", exc_info=True)
         return None
     log.info("midstream pushes OpenTelemetry to where %s says", settings.because)
     return otlp.close

@@ -126,8 +126,9 @@ class Track:
         return {**self.facts, "samples": list(self.samples)}
 
 
-def ended(record: StreamRecord) -> Facts:
-    """A stream that is over, as the page lists it."""
+def ended(observation: Observation) -> Facts:
+    """A stream that is over, as the page lists it: at whom its last attempt was."""
+    record, tries = observation.record, observation.attempts
     return {
         "id": record.id,
         "started": round(epoch(record.started_at, 0.0) * 1000),
@@ -136,7 +137,7 @@ def ended(record: StreamRecord) -> Facts:
         "delivery": record.delivery,
         "model": record.model_served or record.model_requested,
         "asked": record.model_requested,
-        "provider": record.provider,
+        "provider": tries[-1].provider if tries else record.provider,
         "state": record.outcome,
         "ttft_ms": _rounded(record.ttft_ms),
         "tokens": record.output_tokens,

@@ -77,10 +77,12 @@ function subtitle(stream) {
 
 function facts({ stream, seen, now }) {
   const running = seen ? { duration_ms: Math.max(now - Date.parse(stream.started_at), 0), gap_max_ms: seen.gap_max_ms } : {};
+  const flowing = running.duration_ms - stream.ttft_ms;
+  const rate = stream.tokens_per_s ?? (seen && stream.ttft_ms !== null && flowing > AGAIN ? (1000 * seen.tokens) / flowing : null);
   const source = { provider: 'the provider’s count', tiktoken: 'counted here', estimate: 'estimated' }[stream.usage_source] || '';
-  const out = seen ? 'estimated so far' : stream.reasoning_tokens ? `${format.count(stream.reasoning_tokens)} reasoning` : source;
+  const out = seen ? 'estimated' : stream.reasoning_tokens ? `${format.count(stream.reasoning_tokens)} reasoning` : source;
   list(parts.main, [
-    ['First token', format.ms(stream.ttft_ms)], ['Tokens/s', format.rate(stream.tokens_per_s)],
+    ['First token', format.ms(stream.ttft_ms)], ['Tokens/s', format.rate(rate), seen ? 'so far' : ''],
     ['Tokens out', format.count(stream.output_tokens ?? seen?.tokens), out],
     ['Tokens in', format.count(stream.input_tokens), stream.cached_tokens ? `${format.count(stream.cached_tokens)} cached` : source],
     ['Duration', format.seconds(stream.duration_ms ?? running.duration_ms)], ['Cost', format.usd(stream.cost_usd)],
