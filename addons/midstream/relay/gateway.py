@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 
@@ -35,7 +36,11 @@ POST /v1/chat/completions …   the providers' own APIs
 GET /v1/streams               the streams of yours that run
 GET, DELETE /v1/streams/ID    read one again, cancel one
 GET /healthz                  whether the proxy is up
+GET /openapi.json             all of it, as OpenAPI has it
 """
+
+DESCRIPTION = Path(__file__).with_name("openapi.json").read_bytes()
+"""What is served here, as OpenAPI 3.1; tests ask all of it."""
 
 
 @dataclass(slots=True)
@@ -95,6 +100,8 @@ class Gateway:
             raise Refusal(403, "pages of this origin may not call the gateway: see gateway.allowed_origins")
         if request.method == "OPTIONS":
             return exchange.answer(204, b"", "", cors.preflight(origin, headers))
+        if path == "/openapi.json" and request.method == "GET":
+            return exchange.answer(200, DESCRIPTION, "application/json")
         caller = self._caller(job, headers, path)
         return await self._route(_Call(exchange, caller, dict(request.rel_url.query), headers), path)
 
