@@ -258,3 +258,20 @@ def test_a_pause_counts_also_when_the_writer_is_cancelled_in_it(monkeypatch: pyt
         return log.paused
 
     assert run(work()) > 0
+
+
+def test_a_reader_that_has_all_lets_a_paused_writer_go_on() -> None:
+    """While nobody read, all was kept, and the log filled up; whoever comes back with the newest frame needs none of it."""
+
+    async def work() -> list[bytes]:
+        log = StreamLog(window=1, spool=SEGMENTS)
+        while True:
+            writing = asyncio.ensure_future(log.append(b"xx"))
+            if (await asyncio.wait({writing}, timeout=0.5))[1]:
+                break
+        with log.reader(log.last) as reader:
+            entries = await reader.take()
+            await writing
+            return [entry.data for entry in entries]
+
+    assert run(work()) == [b"xx"]

@@ -36,7 +36,7 @@ class LogMachine(RuleBasedStateMachine):
         self.followers: list[Follower] = []
         self.writer: asyncio.Task[int] | None = None
 
-    @initialize(window=st.integers(1, 200), spool=st.integers(0, 600))
+    @initialize(window=st.integers(1, 60), spool=st.integers(0, 60))
     def begin(self, window: int, spool: int) -> None:
         self.window, self.spool = window, spool
         self.log = self.loop.do(lambda: StreamLog(window=window, spool=spool))
@@ -46,7 +46,7 @@ class LogMachine(RuleBasedStateMachine):
         return self.writer is not None and not self.writer.done()
 
     @precondition(lambda self: not self.writing and not self.log.closed)
-    @rule(size=st.integers(0, 90))
+    @rule(size=st.integers(1, 60))
     def append(self, size: int) -> None:
         """Its number follows the last, or it waits."""
         data = bytes([len(self.frames) % 251]) * size

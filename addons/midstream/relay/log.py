@@ -85,6 +85,7 @@ class StreamLog:
             raise Expired(f"frame {after + 1} is no longer kept: the oldest is {self.first}")
         reader = Reader(self, after)
         self._readers.add(reader)
+        self._wake()  # with nobody reading all is kept, and the writer may wait; this one may not need the oldest
         return reader
 
     def discard(self) -> None:
