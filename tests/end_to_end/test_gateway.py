@@ -445,6 +445,10 @@ BAD = [
     ("POST", "/v1/chat/stream", {}, b'{"model":"gpt-4o","messages":[3]}', 400, "messages"),
     ("POST", "/v1/chat/stream", {}, b"x" * 200_000, 413, "larger"),
     ("PUT", "/v1/chat/stream", {}, b"{}", 405, "GET"),
+    ("POST", "/v1/chat/completions", {}, b"{", 400, "JSON"),
+    ("POST", "/v1/chat/completions", {}, b'{"messages":[]}', 400, "model"),
+    ("POST", "/v1/messages", {}, b'{"messages":[]}', 400, "model"),
+    ("POST", "/v1/messages", {}, b'{"model":"never-heard-of","messages":[]}', 404, "never-heard-of"),
     ("GET", "/nowhere", {}, None, 404, "nowhere"),
 ]
 

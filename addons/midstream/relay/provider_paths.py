@@ -8,13 +8,13 @@ from collections.abc import Callable
 from aiohttp import web
 
 from midstream import flows
-from midstream.config import Choice, Config
+from midstream.config import Choice, Config, UnknownModel
 from midstream.dialects import registry
 from midstream.dialects.base import Dialect, RequestFacts
 from midstream.keys import Meter
 from midstream.ledger import Account, new_id, utc_now
 from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean
-from midstream.relay import native
+from midstream.relay import asked, native
 from midstream.relay.access import Caller, check_model
 from midstream.relay.ask import Ask
 from midstream.relay.exchange import Exchange, read_body
@@ -52,7 +52,13 @@ class ProviderPaths:
         body = await read_body(exchange, config.gateway.body_limit)
         path = exchange.request.rel_url.raw_path
         facts = dialect.read_request(path, registry.fields(body))
-        choice = config.provider_for_model(facts.model)
+        try:
+            choice = config.provider_for_model(facts.model)
+        except UnknownModel:
+            if not facts.model:
+                asked.read_object(body)  # raises what is wrong with a body in which no model can be found
+                raise Refusal(400, "model: which model to ask", code="model_required") from None
+            raise
         check_model(config, caller, choice.model, choice.provider.name)
         job = self._job(exchange, caller, dialect, choice, facts, body)
         if not self._meter.take(caller.owner, caller.max_streams):

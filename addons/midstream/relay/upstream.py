@@ -8,17 +8,15 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import certifi
 import yarl
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, parse_spec, redirect
-from midstream.relay.tls_sessions import take_up_sessions
+from midstream.relay.provider_tls import client_certificate, client_context
 from midstream.relay.turns import QUANTUM, SMALL, Share, Turns
 
 type Headers = Sequence[tuple[bytes, bytes]]
@@ -243,9 +241,12 @@ class Upstream:
         return url.with_host(target[0]).with_port(target[1]) if target else url
 
     def _context(self, host: str) -> ssl.SSLContext:
-        certificate = _client_certificate(self._options.client_certs, host)
+        options = self._options
+        certificate = client_certificate(options.client_certs, host)
         if certificate not in self._contexts:
-            self._contexts[certificate] = _tls(self._options, certificate)
+            self._contexts[certificate] = client_context(
+                options.trusted_ca, options.trusted_dir, certificate, insecure=options.insecure
+            )
         return self._contexts[certificate]
 
     async def close(self) -> None:
@@ -278,28 +279,3 @@ def _request_headers(headers: Headers) -> CIMultiDict[str]:
         if name.lower() not in HOP_BY_HOP and name.lower() != b"content-length":
             kept.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
     return kept
-
-
-def _tls(options: UpstreamOptions, certificate: str) -> ssl.SSLContext:
-    custom = options.trusted_ca or options.trusted_dir
-    context = ssl.create_default_context(
-        cafile=options.trusted_ca or (None if custom else certifi.where()), capath=options.trusted_dir or None
-    )
-    context.set_alpn_protocols(["http/1.1"])
-    take_up_sessions(context)
-    if options.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate:
-        context.load_cert_chain(certificate)
-    return context
-
-
-def _client_certificate(path: str, host: str) -> str:
-    """mitmproxy's rule for client_certs: a file serves every host, a folder holds HOST.pem."""
-    if not path:
-        return ""
-    place = Path(path).expanduser()
-    if place.is_dir():
-        place = place / f"{host}.pem"
-    return str(place) if place.is_file() else ""
