@@ -178,7 +178,7 @@ class RelayStreams:
         flow.metadata[GATEWAY] = True
         headers = flow.request.headers.copy()
         headers["host"] = "midstream"
-        if length := heads.countable(headers):
+        if length := heads.countable(headers, None if flow.request.stream else flow.request.raw_content):
             headers["content-length"] = length
         self._redirect(flow, job, headers)
 

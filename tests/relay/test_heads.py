@@ -70,3 +70,9 @@ def test_no_line_end_and_no_nul_ever_passes(method: bytes, target: bytes, fields
 )
 def test_a_length_that_nobody_can_count_is_cut(length: str, passed_on: str) -> None:
     assert heads.countable({"content-length": length}) == passed_on
+
+
+def test_of_a_body_that_is_here_the_length_is_its_own() -> None:
+    assert heads.countable({"content-length": "10"}, b"") == "0"
+    assert heads.countable({"content-length": "10"}, b"abc") == "3"
+    assert heads.countable({}, b"abc") == ""

@@ -55,9 +55,12 @@ def fault_of(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]
     return None
 
 
-def countable(headers: Mapping[str, str]) -> str:
-    """The Content-Length to pass on of a body too large for anybody; "" where it can stay as it is."""
+def countable(headers: Mapping[str, str], body: bytes | None = None) -> str:
+    """The Content-Length to pass on instead of the one there is; "" where it can stay. It cannot for a body too large for
+    anybody, and for one that is here whole: an HTTP/2 client may have declared another."""
     length = headers.get("content-length", "").lstrip("0")
+    if body is not None and length:
+        return str(len(body))
     return str(LENGTH_LIMIT) if length.isdecimal() and (len(length) > 19 or int(length) > LENGTH_LIMIT) else ""
 
 

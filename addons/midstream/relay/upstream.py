@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 from midstream.connect import ConnectSpec, parse_spec, redirect
 from midstream.relay.provider_tls import client_certificate, client_context
 from midstream.relay.turns import QUANTUM, SMALL, Share, Turns
+from midstream.relay.upstream_words import first_line, reason_of
 
 type Headers = Sequence[tuple[bytes, bytes]]
 
@@ -147,7 +148,7 @@ class _Pieces:
             raise UpstreamError("connection_error", "the provider broke off in the midst of the body") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamError(
-                "connection_error", f"the provider broke off: {_first_line(str(error)) or type(error).__name__}"
+                "connection_error", f"the provider broke off: {first_line(str(error)) or type(error).__name__}"
             ) from error
         if not data:
             raise StopAsyncIteration
@@ -223,13 +224,13 @@ class Upstream:
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             )
         except aiohttp.ClientSSLError as error:
-            raise UpstreamError("tls_error", _reason(error, url)) from error
+            raise UpstreamError("tls_error", reason_of(error, url)) from error
         except aiohttp.ClientConnectorDNSError as error:
-            raise UpstreamError("dns_error", _reason(error, url)) from error
+            raise UpstreamError("dns_error", reason_of(error, url)) from error
         except TimeoutError as error:
             raise UpstreamError("connect_timeout", f"no connection to {url.host} within {connect} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamError("connection_error", _reason(error, url)) from error
+            raise UpstreamError("connection_error", reason_of(error, url)) from error
         if response.status < 200:
             response.close()
             raise UpstreamError("connection_error", f"{url.host}: it switches to another protocol, unasked")
@@ -252,25 +253,6 @@ class Upstream:
     async def close(self) -> None:
         await self._session.close()
         await asyncio.sleep(0)  # lets the transports' own close callbacks run
-
-
-def _reason(error: Exception, url: yarl.URL) -> str:
-    """What went wrong, without aiohttp's own words: they name Python objects by their addresses."""
-    if isinstance(error, aiohttp.ClientResponseError):  # its own words quote what was sent, and where to
-        return f"{url.host}: its answer is not HTTP that can be read ({_first_line(error.message)})"
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    words = (
-        getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    )
-    return f"{url.host}: {words}"
-
-
-def _first_line(text: str) -> str:
-    return "".join(
-        c
-        for c in text.strip().split("\n", 1)[0].partition(": bytearray")[0].partition(": b'")[0][:80]
-        if c.isprintable()
-    )
 
 
 def _request_headers(headers: Headers) -> CIMultiDict[str]:
