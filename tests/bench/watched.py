@@ -1,8 +1,8 @@
 """What the live page costs the streams, whether it keeps up with them, and how long a scrape takes; one mitmdump for all.
 
-    python tests/bench/watched.py [--rounds 3] [--parts look,relay,frames,scrape]
+    python tests/bench/watched.py [--rounds 3] [--parts look,serve,relay,frames,scrape]
 
-look: what the page costs mitmdump by itself. relay: 100 streams with no page open, with the page's events read, and with a
+look, serve: what the page costs mitmdump by itself. relay: 100 streams with no page open, with the page's events read, and with a
 Chromium that shows it, in turns within every round: at 50 tokens/s each, then as fast as they go. The processor time of
 mitmdump for each chunk tells most on a busy machine; the rest is ratios to the same round without a page. frames: what a
 Chromium draws with 200 streams on the page. scrape: /metrics with as many label sets as there can be.
@@ -120,14 +120,27 @@ def look() -> None:
     print(f"{used / LOOKS / TICK:.1%} of a core while somebody watches")
 
 
-async def paced(contender: Contender, provider: Provider, streams: int, chunks: int) -> list[float]:
+async def paced(contender: Contender, provider: Provider, streams: int, chunks: int, pace: float = PACE) -> list[float]:
     """Each chunk's delay, in milliseconds."""
-    heard = await asyncio.gather(*(stream(contender, provider, f"n={chunks}&pace={PACE}") for _ in range(streams)))
+    heard = await asyncio.gather(*(stream(contender, provider, f"n={chunks}&pace={pace}") for _ in range(streams)))
     return [delay for one in heard for delay in one.delays_ms]
 
 
 async def flood(contender: Contender, provider: Provider) -> None:
     await asyncio.gather(*(stream(contender, provider, f"n={FLOOD}") for _ in range(STREAMS)))
+
+
+def serve(contender: Contender, provider: Provider, chromium: Chromium) -> None:
+    """All that showing the page costs mitmdump: chunks so slow that they never arrive together, which would make them cheaper."""
+    used: dict[str, list[float]] = defaultdict(list)
+    for _ in range(2):
+        for how in WAYS:
+            with watching(how, chromium):
+                before, began = contender.cpu_seconds(), time.perf_counter()
+                asyncio.run(paced(contender, provider, STREAMS, 12, 0.5))
+                used[how].append((contender.cpu_seconds() - before) / (time.perf_counter() - began))
+    shown = (f"{how} {min(values):.1%}" for how, values in used.items())
+    print(f"serve: of a core, at {STREAMS} streams of 2 tokens/s: {', '.join(shown)}")
 
 
 def relay(contender: Contender, provider: Provider) -> dict[str, float]:
@@ -215,7 +228,7 @@ async def many_models(contender: Contender, provider: Provider) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", default="look,relay,frames,scrape")
+    parser.add_argument("--parts", default="look,serve,relay,frames,scrape")
     options = parser.parse_args()
     parts = options.parts.split(",")
     if "look" in parts:
@@ -230,6 +243,8 @@ def main() -> None:
         try:
             asyncio.run(paced(contender, provider, 10, 20))
             time.sleep(3)  # the tokenizer is loaded in the background
+            if "serve" in parts:
+                serve(contender, provider, chromium)
             if "relay" in parts:
                 relay_in_turns(contender, provider, chromium, options.rounds)
             if "frames" in parts:
