@@ -133,7 +133,7 @@ def test_a_healed_stream_says_what_happened_and_is_marked(
     )
     assert flow["marked"] == "🩹"
     text = mitmweb.shown(flow["id"])["text"]
-    assert "midstream: healed: went on at" in text.replace('"', "")
+    assert "healed: went on at backup/gpt-backup" in text
     assert WHOLE.strip() in " ".join(text.split())  # its lines are broken
 
 
@@ -168,6 +168,28 @@ def test_a_stream_is_cancelled_by_command_and_its_client_is_told(mitmweb: Mitmwe
     assert "cancelled" in asking.error
     flow = mitmweb.until(lambda flow: done(flow) and flow["comment"])
     assert "cancelled" in flow["comment"]
+
+
+def test_one_that_has_not_begun_is_cancelled_too(mitmweb: Mitmweb, provider: Provider) -> None:
+    gate = Gate()
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        await gate.wait()
+        return web.Response(status=500)
+
+    provider.handler = silent
+    asking = Asking(mitmweb, "gpt-silent")
+    try:
+        flow = mitmweb.until(lambda flow: not done(flow))
+        mitmweb.until(lambda _: "value" in mitmweb.command("midstream.cancel", flow["id"]))
+        asking.join()
+    finally:
+        gate.open()
+        asking.join()
+    assert "499" in asking.error
+    (row,) = mitmweb.proxy.rows(1, "model_requested = 'gpt-silent'")
+    assert (row["outcome"], row["error_type"]) == ("failed", "cancelled")
 
 
 def test_a_command_that_cannot_be_done_says_why(mitmweb: Mitmweb) -> None:
