@@ -464,16 +464,17 @@ def test_a_message_too_large_closes_the_socket_and_its_chat_goes_on(
             await socket_.send_json(ASK)
             steps.go(2)
             first = await socket_.receive_json(timeout=DEADLINE)
+            path = f"{url}/v1/streams/{first['stream']}?after={first['sequence_number']}"
+            # opened before: how long a stream waits for its next reader is a short time here
+            response = await session.get(path, headers={"accept": "application/x-ndjson"})
+            assert response.status == 200
             await send_too_much(socket_, how)
             async with asyncio.timeout(DEADLINE):
                 while (message := await socket_.receive()).type is aiohttp.WSMsgType.TEXT:
                     pass
             assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
-        path = f"{url}/v1/streams/{first['stream']}?after={first['sequence_number']}"
-        async with session.get(path, headers={"accept": "application/x-ndjson"}) as response:
-            assert response.status == 200
-            steps.go_on()
-            rest = [json.loads(line) for line in (await response.text()).splitlines()]
+        steps.go_on()
+        rest = [json.loads(line) for line in (await response.text()).splitlines()]
         assert chats.read([first, *rest]).text == TEXT
 
     run(ask, authorization="Bearer sk-own")
