@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -46,14 +47,19 @@ class LogMachine(RuleBasedStateMachine):
         return self.writer is not None and not self.writer.done()
 
     @precondition(lambda self: not self.writing and not self.log.closed)
-    @rule(size=st.integers(1, 60))
-    def append(self, size: int) -> None:
-        """Its number follows the last, or it waits."""
-        data = bytes([len(self.frames) % 251]) * size
-        self.frames.append(data)
-        self.writer = self.loop.do(lambda: self.loop.create_task(self.log.append(data)))
-        if not self.writing:
+    @rule(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
+    def append(self, sizes: list[int]) -> None:
+        """Each number follows the last, until one waits."""
+        for size in sizes:
+            data = bytes([len(self.frames) % 251]) * size
+            self.frames.append(data)
+            self.writer = self.loop.do(partial(self._write, data))
+            if self.writing:
+                return
             assert self.writer.result() == self.log.last == len(self.frames)
+
+    def _write(self, data: bytes) -> asyncio.Task[int]:
+        return self.loop.create_task(self.log.append(data))
 
     @precondition(lambda self: self.writing)
     @rule()
@@ -65,8 +71,9 @@ class LogMachine(RuleBasedStateMachine):
         self.frames = self.frames[: self.log.last]
 
     @precondition(lambda self: len(self.followers) < 4)
-    @rule(after=st.integers(0, 60))
-    def attach(self, after: int) -> None:
+    @rule(behind=st.integers(-1, 30))
+    def attach(self, behind: int) -> None:
+        after = max(0, self.log.last - behind)
         if after > self.log.last:
             with pytest.raises(ValueError, match="has not been written"):
                 self.log.reader(after)
