@@ -65,7 +65,7 @@ ROUTE = """
 model = "{glob}"
 attempts = 3
 backoff = {{ base = 0.05, max = 0.5 }}
-timeouts = {{ first_token = 2, idle = 2, total = 60 }}
+timeouts = {{ first_token = 2, idle = 2, total = 600 }}
 on_break = "{on_break}"
 """
 POLICIES = {"cont": "continue", "rest": "restart", "err": "error"}
