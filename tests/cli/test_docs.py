@@ -36,7 +36,7 @@ def commands_of(text: str) -> list[str]:
 
 def parse(line: str) -> None:
     """Raises click.UsageError where the command or an option does not exist, or an argument is missing."""
-    words = shlex.split(re.split(r" \| |\s{3,}|\s#", line)[0])
+    words = shlex.split(re.split(r" \| |\s{3,}|\s#|\s\\$", line)[0])
     command: click.Command = main
     context = click.Context(main)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
