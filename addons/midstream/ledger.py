@@ -16,7 +16,7 @@ from pathlib import Path
 from midstream import prices, tokens
 from midstream.attempts import Attempt, add_up
 from midstream.events import Usage
-from midstream.observation import Observation
+from midstream.observation import Observation, StreamRecord
 from midstream.store import StoreWriter
 
 SPILL = 64 * 1024
@@ -25,7 +25,7 @@ SPILL = 64 * 1024
 BACKLOG = 2_000
 """Finished streams that may wait for the tokenizer; beyond that their rows go without a count of ours."""
 
-GATHER = 0.02
+GATHER = 0.1
 """Seconds for which streams that end are gathered until they are counted: to wake the counting thread is to hand it the
 interpreter, which holds up all streams for longer than anything else that is done at the end of one."""
 
@@ -136,7 +136,7 @@ class Ledger:
 
     def first_content(self, account: Account) -> None:
         """Its first content came: show that."""
-        self._store.progress(account.observation.record)
+        _soon(self._store.progress, account.observation.record)
 
     def forget(self, account: Account) -> None:
         """It is measured elsewhere: no row."""
@@ -220,6 +220,14 @@ class Ledger:
     def _tell(self, account: Account) -> None:
         for watcher in list(self.watchers):
             _guarded(partial(watcher, account))
+
+
+def _soon(show: Callable[[StreamRecord], None], record: StreamRecord) -> None:
+    """Show it once the event loop has done what the stream itself waits for: to wake the store's thread holds that up."""
+    try:
+        asyncio.get_running_loop().call_soon(show, record)
+    except RuntimeError:  # there is none
+        show(record)
 
 
 def _count(account: Account, attempts: Sequence[Attempt]) -> None:

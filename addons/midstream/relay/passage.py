@@ -204,7 +204,7 @@ class Passage:
     def _observe(self, events: list[Event], now: float) -> None:
         account, ledger = self._shown.account, self._shown.ledger
         if account.observation.feed(events, now):
-            asyncio.get_running_loop().call_soon(ledger.first_content, account)  # once the token is on its way
+            ledger.first_content(account)
         if account.observation.text_size > SPILL:
             ledger.spill(account)
         content = ended = False
