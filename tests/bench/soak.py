@@ -264,7 +264,8 @@ def main() -> int:
                 seconds = options.hours * 3600 or options.minutes * 60
                 checks = asyncio.run(last(soak, seconds, options.streams))
                 checks += judged(soak)
-        print(summary(soak), soak_checks.table(checks), f"seed {seed}, {len(soak.askings)} streams", sep="\n\n")
+        told = [summary(soak)] if soak.askings else []
+        print("", *told, soak_checks.table(checks), f"seed {seed}", sep="\n\n")
     return int(not all(check.good for check in checks))
 
 
