@@ -20,11 +20,11 @@ from mitmproxy.addonmanager import Loader
 
 from midstream import flows, held, taps
 from midstream.config import ConfigError
-from midstream.config_in_force import InForce
+from midstream.config.in_force import InForce
 from midstream.dialects.registry import Match
-from midstream.fault_errors import http_error
-from midstream.faults import Fault, Faults, RuleError
-from midstream.faulty_answer import CHANGED_HEADERS, FaultyAnswer, Step, Strike
+from midstream.faults.answer import CHANGED_HEADERS, FaultyAnswer, Step, Strike
+from midstream.faults.errors import http_error
+from midstream.faults.rules import Fault, Faults, RuleError
 from midstream.relay.faulty_upstream import FaultyUpstream, announce
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from mitmproxy.addonmanager import Loader
 from midstream import flows, taps
 from midstream import ledger as ledgers
 from midstream.config import ConfigError
-from midstream.config_in_force import InForce
+from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import SessionDecoder

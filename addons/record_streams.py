@@ -19,10 +19,10 @@ from mitmproxy.addonmanager import Loader
 
 from midstream import flows, taps
 from midstream.config import ConfigError
-from midstream.config_in_force import InForce
+from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.recording import Chunk, Ending, Header, Opcode, RecordedRequest, RecordedResponse, Side
-from midstream.relay import recorder
+from midstream.replay import recorder
 from midstream.wire.json_text import parse_json
 
 RECORDING_LIMIT = 256 * 1024 * 1024

@@ -22,7 +22,7 @@ from mitmproxy.proxy import mode_specs, server_hooks
 from midstream import connect, flows, held
 from midstream import ledger as ledgers
 from midstream.config import ConfigError
-from midstream.config_in_force import InForce
+from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.relay import access, ask, asked, heads, tickets, upstream
 from midstream.relay.drain import drain, passed_on

@@ -24,7 +24,7 @@ from mitmproxy.flow import Flow
 from midstream import flows, taps
 from midstream import ledger as ledgers
 from midstream.config import ConfigError
-from midstream.config_in_force import InForce
+from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.providers import Owner
 from midstream.watch.kept_body import KeptBody

@@ -22,7 +22,7 @@ from mitmproxy.proxy import mode_specs
 from midstream import flows
 from midstream import ledger as ledgers
 from midstream.config import Config, ConfigError
-from midstream.config_in_force import InForce
+from midstream.config.in_force import InForce
 from midstream.relay import access, pages
 from midstream.relay.drain import drain
 from midstream.watch import otel, tables

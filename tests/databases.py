@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from midstream import batching, store
 from midstream.observation import StreamRecord
-from midstream.queries import Reader, Row
-from midstream.store import StoreWriter, open_reader
+from midstream.store import batching
+from midstream.store import database as store
+from midstream.store.database import StoreWriter, open_reader
+from midstream.store.queries import Reader, Row
 
 
 def record(id_: str = "s1", **values: Any) -> StreamRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from google_sdk import frame
-from midstream.dialects.gemini import GeminiDecoder
+from midstream.dialects.gemini.generate import GeminiDecoder
 from midstream.events import Event, Start, Usage
 from midstream.wire.json_text import Json
 

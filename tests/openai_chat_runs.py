@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from midstream.dialects.base import Decoder
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.events import (
     Event,
     Start,

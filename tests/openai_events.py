@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import exchanges
-from midstream.dialects.openai_responses import ResponsesDecoder
+from midstream.dialects.openai.responses import ResponsesDecoder
 from midstream.events import (
     END,
     OPAQUE,

@@ -13,7 +13,7 @@ import exchanges
 from encoded import dialect_of
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import AnswerOptions, Dialect
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.finish_reasons import openai_finish_reason
 from midstream.dialects.registry import DIALECTS
 from midstream.events import END, OPAQUE, Event, Failure, Malformed, Reasoning, Refusal, Text
 from midstream.recording import read

@@ -19,7 +19,7 @@ from wsproto.frame_protocol import Opcode
 
 from midstream import flows
 from midstream.recording import Recording, read
-from midstream.relay import recorder
+from midstream.replay import recorder
 from record_streams import RECORDING_LIMIT, RecordStreams
 
 SECRET = "Zq7secret0123456789abcdefXYZ"

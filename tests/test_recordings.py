@@ -17,7 +17,7 @@ from midstream.dialects.registry import DIALECTS, Match, recognise, recognise_we
 from midstream.events import End, Event, Failure, Start
 from midstream.recording import Header, Recording, dump, parse, read
 from midstream.redaction import Redactor
-from midstream.relay.catalogue import of_header
+from midstream.replay.catalogue import of_header
 from midstream.wire import Frame
 
 FOLDER = Path(__file__).parent.parent / "recordings"

@@ -16,12 +16,12 @@ from midstream.conversation import (
     ToolUsePart,
     Written,
 )
-from midstream.dialects.anthropic_messages import ANTHROPIC_MESSAGES
+from midstream.dialects.anthropic.messages import ANTHROPIC_MESSAGES
 from midstream.dialects.base import Dialect
-from midstream.dialects.gemini import GEMINI
-from midstream.dialects.ollama import OLLAMA
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_responses import OPENAI_RESPONSES
+from midstream.dialects.gemini.generate import GEMINI
+from midstream.dialects.ollama.chat import OLLAMA
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.responses import OPENAI_RESPONSES
 
 CHAT, RESPONSES, ANTHROPIC, GOOGLE, OLLAMAS = (
     "openai_chat",

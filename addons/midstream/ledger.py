@@ -17,7 +17,7 @@ from midstream import prices, tokens
 from midstream.attempts import Attempt, add_up
 from midstream.events import Usage
 from midstream.observation import Observation, StreamRecord
-from midstream.store import StoreWriter
+from midstream.store.database import StoreWriter
 
 SPILL = 64 * 1024
 """Characters of uncounted output that one stream may hold in memory before the tokenizer takes them."""

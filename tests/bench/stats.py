@@ -23,9 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "addons"))
 
-from midstream import rows
 from midstream.observation import StreamRecord
-from midstream.store import open_writer
+from midstream.store import rows
+from midstream.store.database import open_writer
 
 ADDONS = sys.path[0]
 MODELS = (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.process import ADDONS, TIMEOUT, Cli, command
-from midstream.relay.throwaway_ca import ThrowawayCA
+from midstream.replay.throwaway_ca import ThrowawayCA
 
 
 @pytest.fixture

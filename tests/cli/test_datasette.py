@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from cli.process import command
-from midstream import rows
 from midstream.cli import main
 from midstream.cli.questions import CHARTS, QUESTIONS
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.store import open_writer
+from midstream.store import rows
+from midstream.store.database import open_writer
 
 NOW = datetime.now(UTC)
 

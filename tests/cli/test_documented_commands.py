@@ -21,9 +21,9 @@ from cli.process import TIMEOUT
 from cli.test_docs import PAGES, ROOT
 from databases import finished
 from midstream.cli.proxy import free_port
-from midstream.config_file import load
+from midstream.config.file import load
 from midstream.records import AttemptRecord
-from midstream.store import StoreWriter, open_reader
+from midstream.store.database import StoreWriter, open_reader
 
 ELSEWHERE = {
     "pip install uv && uv run pytest": ".ci/run",

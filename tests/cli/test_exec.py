@@ -17,7 +17,7 @@ import pytest
 from cli.process import Cli, command
 from midstream.cli import probe, proxy
 from midstream.cli.ca import ca_of, read_certificates
-from midstream.relay.throwaway_ca import ThrowawayCA
+from midstream.replay.throwaway_ca import ThrowawayCA
 
 ASK = {
     "httpx": "import httpx; print(httpx.get(URL).status_code)",

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from midstream.cli import main
-from midstream.config_file import parse
+from midstream.config.file import parse
 from midstream.keys import Granted, authorise, digest_of
 
 

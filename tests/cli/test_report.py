@@ -18,12 +18,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.process import Cli, command
-from midstream import rows
 from midstream.cli import main, report
 from midstream.observation import StreamRecord
-from midstream.queries import Filter
-from midstream.store import open_reader, open_writer
-from midstream.survey import SAMPLED, Sample
+from midstream.store import rows
+from midstream.store.database import open_reader, open_writer
+from midstream.store.queries import Filter
+from midstream.store.survey import SAMPLED, Sample
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e$x^2$" + "x" * 300
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

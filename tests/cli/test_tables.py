@@ -21,7 +21,7 @@ from cli.process import command
 from midstream.cli import main
 from midstream.cli.tail import Watch, line
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.store import StoreWriter, open_reader, open_writer
+from midstream.store.database import StoreWriter, open_reader, open_writer
 
 HOSTILE = "evil\x1b]0;owned\x07\u202e[red]model[/red]"
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from midstream import rows
 from midstream.cli import main
 from midstream.observation import StreamRecord
-from midstream.store import StoreWriter, open_writer
+from midstream.store import rows
+from midstream.store.database import StoreWriter, open_writer
 
 NOW = datetime.now(UTC)
 

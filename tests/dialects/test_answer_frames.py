@@ -6,13 +6,13 @@ import pytest
 
 import resuming
 from midstream.dialects.answer import AnswerDecoder
-from midstream.dialects.anthropic_messages import ANTHROPIC_MESSAGES
+from midstream.dialects.anthropic.messages import ANTHROPIC_MESSAGES
 from midstream.dialects.base import TRUNCATED, Dialect
-from midstream.dialects.bedrock_converse import BEDROCK_CONVERSE
-from midstream.dialects.gemini import GEMINI
-from midstream.dialects.ollama import OLLAMA
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_responses import OPENAI_RESPONSES
+from midstream.dialects.bedrock.converse import BEDROCK_CONVERSE
+from midstream.dialects.gemini.generate import GEMINI
+from midstream.dialects.ollama.chat import OLLAMA
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.responses import OPENAI_RESPONSES
 from midstream.events import END, Event, Malformed, Start, Text
 from midstream.wire.framing import FramingName
 from resuming import Native

@@ -15,10 +15,10 @@ from pydantic_core import from_json
 import exchanges
 from encoded import OPTIONS, arbitrary, encode, events_of, recordings, sse, until_over
 from exchanges import Exchange, Said, fold
-from midstream.dialects.anthropic_answer import MessagesEncoder, write_answer
-from midstream.dialects.anthropic_messages import ANTHROPIC_MESSAGES, read_answer
-from midstream.dialects.anthropic_output import HELD_LIMIT
-from midstream.dialects.anthropic_words import stop_of, usage_of, write_error
+from midstream.dialects.anthropic.answer import MessagesEncoder, write_answer
+from midstream.dialects.anthropic.messages import ANTHROPIC_MESSAGES, read_answer
+from midstream.dialects.anthropic.output import HELD_LIMIT
+from midstream.dialects.anthropic.words import stop_of, usage_of, write_error
 from midstream.dialects.base import AnswerOptions
 from midstream.events import (
     END,

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from google_sdk import ANYTHING, confused, frame
-from midstream.dialects.anthropic_blocks import OPEN_LIMIT
-from midstream.dialects.anthropic_messages import (
+from midstream.dialects.anthropic.blocks import OPEN_LIMIT
+from midstream.dialects.anthropic.messages import (
     STATUSES,
     USAGE_KEYS,
     USAGE_SIZE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midstream.dialects.anthropic_models import claude
+from midstream.dialects.anthropic.models import claude
 
 NONE, BUDGET, ADAPTIVE = "none", "budget", "adaptive"
 

@@ -13,7 +13,7 @@ import pytest
 from anthropic.types.beta import BetaMessage
 
 import exchanges
-from midstream.dialects.anthropic_messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES, read_answer, read_request
+from midstream.dialects.anthropic.messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES, read_answer, read_request
 from midstream.events import End, Failure, Reasoning, ServerTool, Usage
 
 STREAMS = exchanges.of("messages")

@@ -26,9 +26,9 @@ from midstream.conversation import (
     ToolResultPart,
     ToolUsePart,
 )
-from midstream.dialects.anthropic_request import read_conversation, write_request
-from midstream.dialects.openai_chat_request import read_conversation as read_chat
-from midstream.dialects.openai_chat_request import write_request as write_chat
+from midstream.dialects.anthropic.request import read_conversation, write_request
+from midstream.dialects.openai.chat_request import read_conversation as read_chat
+from midstream.dialects.openai.chat_request import write_request as write_chat
 from midstream.dialects.prefill import takes_prefill
 from midstream.wire.json_text import Json
 

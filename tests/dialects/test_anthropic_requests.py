@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midstream.dialects.anthropic_messages import (
-    ANTHROPIC_COMPLETE,
-    ANTHROPIC_MESSAGES,
-    prompt,
-    read_request,
-)
+from midstream.dialects.anthropic.messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES, prompt, read_request
 from midstream.dialects.base import Dialect, RequestFacts
 from midstream.dialects.registry import recognise
 

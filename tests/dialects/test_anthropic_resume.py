@@ -13,7 +13,7 @@ import resuming
 from encoded import OPTIONS, arbitrary, encode
 from exchanges import Said
 from google_sdk import confused, frame
-from midstream.dialects.anthropic_messages import ANTHROPIC_MESSAGES, AnthropicDecoder
+from midstream.dialects.anthropic.messages import ANTHROPIC_MESSAGES, AnthropicDecoder
 from midstream.events import END, Event, Finish, Reasoning, Start, Text, ToolCall, Usage
 from resuming import Native
 

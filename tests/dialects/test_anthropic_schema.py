@@ -7,7 +7,7 @@ from anthropic import transform_schema
 from pydantic import BaseModel, Field
 
 from midstream.conversation import Inexpressible
-from midstream.dialects.anthropic_schema import closed_schema
+from midstream.dialects.anthropic.schema import closed_schema
 
 
 def closed(schema: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:

@@ -15,7 +15,7 @@ import exchanges
 from bedrock_sdk import client_of, exchange_of, message
 from google_sdk import ANYTHING, confused, frame
 from midstream.dialects.base import TRUNCATED, RequestFacts
-from midstream.dialects.bedrock_converse import (
+from midstream.dialects.bedrock.converse import (
     BEDROCK_CONVERSE,
     EVENTS,
     OPEN_LIMIT,
@@ -24,7 +24,7 @@ from midstream.dialects.bedrock_converse import (
     read_answer,
     read_request,
 )
-from midstream.dialects.bedrock_fields import STATUSES, read_error
+from midstream.dialects.bedrock.fields import STATUSES, read_error
 from midstream.events import (
     END,
     OPAQUE,

@@ -11,10 +11,7 @@ from botocore.exceptions import ClientError
 import exchanges
 from bedrock_sdk import client_of, cut
 from midstream.dialects.base import TRUNCATED, RequestFacts
-from midstream.dialects.bedrock_converse import (
-    BEDROCK_CONVERSE,
-    read_request,
-)
+from midstream.dialects.bedrock.converse import BEDROCK_CONVERSE, read_request
 from midstream.events import (
     END,
     End,

@@ -15,9 +15,9 @@ import exchanges
 from bedrock_sdk import client_of, exchange_of, message
 from google_sdk import ANYTHING, confused, frame
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.bedrock_converse import EVENTS
-from midstream.dialects.bedrock_invoke import BEDROCK_INVOKE, GUARDRAIL, METRICS, InvokeDecoder, prompt
-from midstream.dialects.bedrock_models import CHOICE_LIMIT, read_answer
+from midstream.dialects.bedrock.converse import EVENTS
+from midstream.dialects.bedrock.invoke import BEDROCK_INVOKE, GUARDRAIL, METRICS, InvokeDecoder, prompt
+from midstream.dialects.bedrock.models import CHOICE_LIMIT, read_answer
 from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Start, Text, ToolCall, Usage
 from midstream.wire import Frame
 from midstream.wire.json_text import Json

@@ -13,7 +13,7 @@ import exchanges
 from bedrock_sdk import client_of, cut
 from google_sdk import frame
 from midstream.dialects.base import TRUNCATED, RequestFacts
-from midstream.dialects.bedrock_invoke import BEDROCK_INVOKE, InvokeDecoder, read_request
+from midstream.dialects.bedrock.invoke import BEDROCK_INVOKE, InvokeDecoder, read_request
 from midstream.events import END, End
 from midstream.wire import Frame
 

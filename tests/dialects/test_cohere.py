@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from google_sdk import ANYTHING, confused, frame
-from midstream.dialects import cohere_v1
 from midstream.dialects.base import TRUNCATED, Decoder, Dialect, RequestFacts
-from midstream.dialects.cohere import COHERE, COHERE_V1, CohereDecoder, prompt, read_answer, read_request
-from midstream.dialects.cohere_v1 import FAILED, CohereV1Decoder
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_tool_calls import TOOL_CALL_LIMIT
+from midstream.dialects.cohere import v1 as cohere_v1
+from midstream.dialects.cohere.v1 import FAILED, CohereV1Decoder
+from midstream.dialects.cohere.v2 import COHERE, COHERE_V1, CohereDecoder, prompt, read_answer, read_request
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.tool_calls import TOOL_CALL_LIMIT
 from midstream.dialects.registry import recognise
 from midstream.events import (
     END,

@@ -12,7 +12,7 @@ import pytest
 
 import exchanges
 from midstream.dialects.base import Dialect
-from midstream.dialects.cohere import COHERE, COHERE_V1
+from midstream.dialects.cohere.v2 import COHERE, COHERE_V1
 from midstream.events import (
     END,
     End,

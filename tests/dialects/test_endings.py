@@ -19,16 +19,16 @@ import google_sdk
 import resuming
 from bedrock_sdk import EVENTSTREAM, client_of
 from encoded import OPTIONS, client
-from midstream.dialects.anthropic_messages import ANTHROPIC_COMPLETE
+from midstream.dialects.anthropic.messages import ANTHROPIC_COMPLETE
 from midstream.dialects.base import Encoder
-from midstream.dialects.bedrock_converse import BEDROCK_CONVERSE
-from midstream.dialects.bedrock_invoke import BEDROCK_INVOKE
-from midstream.dialects.cohere import COHERE
+from midstream.dialects.bedrock.converse import BEDROCK_CONVERSE
+from midstream.dialects.bedrock.invoke import BEDROCK_INVOKE
+from midstream.dialects.cohere.v2 import COHERE
 from midstream.dialects.endings import failure_bytes
-from midstream.dialects.gemini import GEMINI
-from midstream.dialects.gemini_interactions import GEMINI_INTERACTIONS
-from midstream.dialects.ollama import OLLAMA
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.gemini.generate import GEMINI
+from midstream.dialects.gemini.interactions import GEMINI_INTERACTIONS
+from midstream.dialects.ollama.chat import OLLAMA
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.events import CONTENT, Failure
 from midstream.wire import Frame
 from midstream.wire.eventstream import EventStreamDecoder

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gemini_chunks import COUNTED, USAGE, chunk, decode, parts
 from google_sdk import ANYTHING, client, confused, frame
 from midstream.dialects.base import TRUNCATED, RequestFacts, read_error
-from midstream.dialects.gemini import CANDIDATES_LIMIT, GEMINI, GeminiDecoder
+from midstream.dialects.gemini.generate import CANDIDATES_LIMIT, GEMINI, GeminiDecoder
 from midstream.events import (
     END,
     OPAQUE,

@@ -11,10 +11,10 @@ import google_sdk
 from encoded import OPTIONS, arbitrary, encode, events_of, recordings, sse, until_over
 from exchanges import Exchange, fold, of
 from midstream.dialects.base import AnswerOptions
-from midstream.dialects.gemini import GEMINI, GeminiDecoder
-from midstream.dialects.gemini_answer import GeminiEncoder, write_answer
-from midstream.dialects.gemini_words import gemini_finish_reason, write_error
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.finish_reasons import openai_finish_reason
+from midstream.dialects.gemini.answer import GeminiEncoder, write_answer
+from midstream.dialects.gemini.generate import GEMINI, GeminiDecoder
+from midstream.dialects.gemini.words import gemini_finish_reason, write_error
 from midstream.dialects.whole_calls import HELD_LIMIT
 from midstream.events import (
     END,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from google_sdk import ANYTHING, confused, frame
 from midstream.dialects.base import TRUNCATED, RequestFacts
-from midstream.dialects.gemini_interactions import (
+from midstream.dialects.gemini.interactions import (
     ARGUMENTS_LIMIT,
     CALLS_LIMIT,
     GEMINI_INTERACTIONS,

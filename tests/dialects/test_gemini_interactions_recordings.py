@@ -10,9 +10,7 @@ import exchanges
 from google_sdk import client_of
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.gemini_interactions import (
-    GEMINI_INTERACTIONS,
-)
+from midstream.dialects.gemini.interactions import GEMINI_INTERACTIONS
 
 STREAMS = exchanges.of("interactions")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from google_sdk import ANYTHING, confused, frame
 from midstream.dialects.base import RequestFacts
-from midstream.dialects.gemini_live import GEMINI_LIVE, LiveSession
+from midstream.dialects.gemini.live import GEMINI_LIVE, LiveSession
 from midstream.events import (
     CONTENT,
     END,

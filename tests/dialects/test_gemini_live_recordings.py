@@ -14,7 +14,7 @@ from google.genai.live import AsyncSession
 
 import exchanges
 from google_sdk import client
-from midstream.dialects.gemini_live import LiveSession
+from midstream.dialects.gemini.live import LiveSession
 from midstream.events import (
     END,
     OPAQUE,

@@ -9,7 +9,7 @@ import pytest
 from gemini_chunks import COUNTED, USAGE, chunk, decode, parts
 from google_sdk import frame
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.gemini import GeminiDecoder
+from midstream.dialects.gemini.generate import GeminiDecoder
 from midstream.events import (
     END,
     OPAQUE,

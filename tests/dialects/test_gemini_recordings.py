@@ -11,7 +11,7 @@ from google.genai import errors, types
 
 import exchanges
 from google_sdk import client_of
-from midstream.dialects.gemini import GEMINI
+from midstream.dialects.gemini.generate import GEMINI
 from midstream.events import End, Failure, Finish, Media, ServerTool, Usage
 
 STREAMS = exchanges.of("streamGenerateContent")

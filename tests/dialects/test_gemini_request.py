@@ -30,8 +30,8 @@ from midstream.conversation import (
     ToolUsePart,
     Written,
 )
-from midstream.dialects.gemini_request import read_conversation, write_request
-from midstream.dialects.gemini_writing import NO_SIGNATURE
+from midstream.dialects.gemini.request import read_conversation, write_request
+from midstream.dialects.gemini.writing import NO_SIGNATURE
 
 PATH = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
 HI = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}

@@ -9,8 +9,8 @@ from google.genai import errors
 import google_sdk
 import resuming
 from exchanges import Said, fold
-from midstream.dialects.gemini import GEMINI, GeminiDecoder
-from midstream.dialects.gemini_words import gemini_finish_reason
+from midstream.dialects.gemini.generate import GEMINI, GeminiDecoder
+from midstream.dialects.gemini.words import gemini_finish_reason
 from midstream.events import END, Event, Finish, Start, Text, ToolCall, Usage
 from resuming import Native, native
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 import google_sdk
-from midstream.dialects.gemini_schema import json_schema
+from midstream.dialects.gemini.schema import json_schema
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import exchanges
 from google_sdk import ANYTHING, confused, frame
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import TRUNCATED, RequestFacts
-from midstream.dialects.ollama import OLLAMA, OllamaDecoder
+from midstream.dialects.ollama.chat import OLLAMA, OllamaDecoder
 from midstream.events import (
     END,
     OPAQUE,

@@ -11,9 +11,9 @@ from hypothesis import given
 from encoded import OPTIONS, arbitrary, encode, events_of, recordings, until_over
 from exchanges import Exchange, fold, of
 from midstream.dialects.base import AnswerOptions
-from midstream.dialects.ollama import OllamaDecoder
-from midstream.dialects.ollama_answer import OllamaEncoder, ollama_done_reason, write_answer, write_error
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.finish_reasons import openai_finish_reason
+from midstream.dialects.ollama.answer import OllamaEncoder, ollama_done_reason, write_answer, write_error
+from midstream.dialects.ollama.chat import OllamaDecoder
 from midstream.dialects.whole_calls import HELD_LIMIT
 from midstream.events import (
     END,

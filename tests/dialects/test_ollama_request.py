@@ -28,7 +28,7 @@ from midstream.conversation import (
     ToolUsePart,
     Written,
 )
-from midstream.dialects.ollama_request import read_conversation, write_request
+from midstream.dialects.ollama.request import read_conversation, write_request
 
 CHAT = "/api/chat"
 USER = Message("user", (TextPart("hi"),))

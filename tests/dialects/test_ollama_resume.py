@@ -9,7 +9,7 @@ import pytest
 
 import resuming
 from exchanges import Said
-from midstream.dialects.ollama import OLLAMA
+from midstream.dialects.ollama.chat import OLLAMA
 from midstream.events import END, Event, Start, Text, ToolCall
 from resuming import Native
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from midstream.conversation import Conversation, Inexpressible, Message, TextPart, ToolUsePart, Written
-from midstream.dialects.anthropic_request import write_request as write_messages
-from midstream.dialects.openai_body import LOST_LIMIT, Lost, Turn, write_turns
-from midstream.dialects.openai_chat_request import write_request
-from midstream.dialects.openai_fields import Fields
-from midstream.dialects.openai_responses_request import write_request as write_responses
+from midstream.dialects.anthropic.request import write_request as write_messages
+from midstream.dialects.body_table import LOST_LIMIT, Lost, Turn, write_turns
+from midstream.dialects.openai.chat_request import write_request
+from midstream.dialects.openai.responses_request import write_request as write_responses
+from midstream.dialects.strict_fields import Fields
 from midstream.wire.json_text import Json
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.events import (
     END,
     OPAQUE,

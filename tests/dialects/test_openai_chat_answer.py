@@ -14,9 +14,9 @@ import exchanges
 from encoded import OPTIONS, arbitrary, client, dialects, encode, events_of, recordings, sse, until_over
 from exchanges import Exchange, Said, decode, fold
 from midstream.dialects.base import AnswerOptions, Dialect
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_chat_answer import ChatEncoder, write_answer, write_error
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.finish_reasons import openai_finish_reason
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.chat_answer import ChatEncoder, write_answer, write_error
 from midstream.events import (
     END,
     OPAQUE,

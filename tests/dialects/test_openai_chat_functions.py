@@ -8,8 +8,8 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from encoded import OPTIONS, encode
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_chat_functions import uses_functions
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.chat_functions import uses_functions
 from midstream.events import END, Event, Failure, Finish, Text, ToolCall, Usage
 
 LEGACY = replace(OPTIONS, functions=True)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_tool_calls import TOOL_CALL_LIMIT
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.tool_calls import TOOL_CALL_LIMIT
 from midstream.events import (
     END,
     OPAQUE,

@@ -16,7 +16,7 @@ import exchanges
 from exchanges import Exchange, Said, decode, fold
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.openai.chat import OPENAI_CHAT
 
 STREAMS = [
     e for e in exchanges.of("chat.completions", "v1/chat") if e.provider != "cohere"

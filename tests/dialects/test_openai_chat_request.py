@@ -25,10 +25,10 @@ from midstream.conversation import (
     ToolResultPart,
     ToolUsePart,
 )
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_chat_request import read_conversation, write_request
-from midstream.dialects.openai_responses_request import read_conversation as read_responses
-from midstream.dialects.openai_responses_request import write_request as write_request_to_responses
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.chat_request import read_conversation, write_request
+from midstream.dialects.openai.responses_request import read_conversation as read_responses
+from midstream.dialects.openai.responses_request import write_request as write_request_to_responses
 
 HI = [{"role": "user", "content": "hi"}]
 PNG = "data:image/png;base64,aGk="

@@ -9,8 +9,8 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 import resuming
 from encoded import client
 from exchanges import Said
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.finish_reasons import openai_finish_reason
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.events import CONTENT, END, Event, Finish, Reasoning, Start, Text, ToolCall, Usage
 from resuming import Native
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.openai_chunks import read_usage
+from midstream.dialects.openai.chunks import read_usage
 from midstream.events import (
     END,
     OPAQUE,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import exchanges
 from exchanges import Exchange, decode, fold
 from midstream.dialects.base import TRUNCATED
-from midstream.dialects.openai_completions import OPENAI_COMPLETIONS
+from midstream.dialects.openai.completions import OPENAI_COMPLETIONS
 from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Start, Text, Usage
 from midstream.wire import Frame
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from midstream.conversation import ReasoningSettings
-from midstream.dialects.openai_effort import effort
+from midstream.dialects.openai.effort import effort
 
 
 def said(model: str, word: str = "", budget: int | None = None, *, own: bool = False) -> tuple[str, bool]:

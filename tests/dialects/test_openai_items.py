@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import exchanges
-from midstream.dialects.openai_items import ITEMS_LIMIT, PARTS_LIMIT
-from midstream.dialects.openai_responses import ResponsesDecoder
+from midstream.dialects.openai.items import ITEMS_LIMIT, PARTS_LIMIT
+from midstream.dialects.openai.responses import ResponsesDecoder
 from midstream.events import (
     OPAQUE,
     Event,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from midstream.conversation import Inexpressible, MediaPart, ToolResultPart, ToolUsePart
-from midstream.dialects.openai_parts import CallIds, file_text, media_url, read_image, split_data_url
+from midstream.dialects.openai.parts import CallIds, file_text, media_url, read_image, split_data_url
 
 
 @pytest.mark.parametrize(

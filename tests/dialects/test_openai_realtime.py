@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream.dialects.openai_realtime import OPENAI_REALTIME, RealtimeSession
+from midstream.dialects.openai.realtime import OPENAI_REALTIME, RealtimeSession
 from midstream.events import (
     END,
     OPAQUE,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import exchanges
-from midstream.dialects.openai_realtime import RealtimeSession
+from midstream.dialects.openai.realtime import RealtimeSession
 from midstream.events import (
     OPAQUE,
     Asked,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream.dialects.openai_responses import OPENAI_RESPONSES, ResponsesDecoder, ResponsesSession
+from midstream.dialects.openai.responses import OPENAI_RESPONSES, ResponsesDecoder, ResponsesSession
 from midstream.events import (
     END,
     OPAQUE,

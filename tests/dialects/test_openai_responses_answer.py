@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-import midstream.dialects.openai_responses_answer as module
+import midstream.dialects.openai.responses_answer as module
 from encoded import OPTIONS, arbitrary, client, encode, events_of, recordings, sse, until_over
 from exchanges import Exchange, fold
 from midstream.dialects.base import AnswerOptions
-from midstream.dialects.openai_finish import openai_finish_reason
-from midstream.dialects.openai_responses import OPENAI_RESPONSES, ResponsesDecoder
-from midstream.dialects.openai_responses_answer import ResponsesEncoder, write_answer
+from midstream.dialects.finish_reasons import openai_finish_reason
+from midstream.dialects.openai.responses import OPENAI_RESPONSES, ResponsesDecoder
+from midstream.dialects.openai.responses_answer import ResponsesEncoder, write_answer
 from midstream.events import (
     END,
     OPAQUE,

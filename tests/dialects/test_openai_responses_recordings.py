@@ -10,7 +10,7 @@ import openai
 import pytest
 
 import exchanges
-from midstream.dialects.openai_responses import OPENAI_RESPONSES, ResponsesDecoder, ResponsesSession
+from midstream.dialects.openai.responses import OPENAI_RESPONSES, ResponsesDecoder, ResponsesSession
 from midstream.events import (
     Asked,
     End,

@@ -23,9 +23,9 @@ from midstream.conversation import (
     ToolResultPart,
     ToolUsePart,
 )
-from midstream.dialects import openai_chat_request
-from midstream.dialects.openai_responses import OPENAI_RESPONSES
-from midstream.dialects.openai_responses_request import read_conversation, write_request
+from midstream.dialects.openai import chat_request as openai_chat_request
+from midstream.dialects.openai.responses import OPENAI_RESPONSES
+from midstream.dialects.openai.responses_request import read_conversation, write_request
 
 PNG = "data:image/png;base64,aGk="
 HI = Message("user", (TextPart("hi"),))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import resuming
 from encoded import OPTIONS, arbitrary, client, encode
 from exchanges import Said
-from midstream.dialects.openai_responses import OPENAI_RESPONSES, ResponsesDecoder
-from midstream.dialects.openai_responses_written import KEPT_LIMIT, Written
+from midstream.dialects.openai.responses import OPENAI_RESPONSES, ResponsesDecoder
+from midstream.dialects.openai.responses_written import KEPT_LIMIT, Written
 from midstream.events import END, Event, Failure, Finish, Reasoning, Refusal, Start, Text, ToolCall, Usage
 from openai_events import CONFUSED, added, delta, done, frame
 from resuming import Native

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from midstream.dialects.openai_chunks import CHOICE_LIMIT
-from midstream.dialects.openai_tool_calls import TOOL_CALL_LIMIT
+from midstream.dialects.openai.chunks import CHOICE_LIMIT
+from midstream.dialects.openai.tool_calls import TOOL_CALL_LIMIT
 from midstream.events import (
     OPAQUE,
     Event,

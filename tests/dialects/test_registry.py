@@ -145,7 +145,7 @@ def test_a_path_under_a_prefix_is_enough_for_a_handshake() -> None:
 
 
 def test_every_dialect_that_can_be_configured_has_its_ending() -> None:
-    from midstream.config_values import DialectName
+    from midstream.config.values import DialectName
 
     assert set(registry._ENDINGS) == set(DialectName.__value__.__args__)
     assert set(registry._ENDINGS) <= {dialect.name for dialect in registry.DIALECTS}

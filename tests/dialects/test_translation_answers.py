@@ -17,12 +17,12 @@ from openai.types.chat.chat_completion import Choice
 from encoded import OPTIONS, encode
 from exchanges import Said, fold
 from midstream.dialects.answer import AnswerDecoder
-from midstream.dialects.openai_finish import openai_finish_reason
+from midstream.dialects.finish_reasons import openai_finish_reason
 from midstream.dialects.registry import recognise
 from midstream.events import Event, Finish
 from midstream.recording import Recording
 from midstream.recording import read as read_recording
-from midstream.relay.catalogue import of_header
+from midstream.replay.catalogue import of_header
 from sdk_answers import STREAMS, WHOLES, Told, results
 from sdk_requests import CHECKS
 from translated import ANTHROPIC, CHAT, DIALECTS, GOOGLE, OLLAMAS, RESPONSES, again, body_of, calls, read, write

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from aiohttp import web
 
 from end_to_end.harness import Authority, Gate, Handler, Provider
-from midstream.continuation import GO_ON
 from midstream.conversation import Conversation, Message, TextPart
 from midstream.dialects.base import AnswerOptions
 from midstream.dialects.registry import fields
 from midstream.events import END, Event, Failure, Finish, Reasoning, Start, Text, ToolCall, Usage
+from midstream.healing.continuation import GO_ON
 from midstream.wire.framing import Framing
 from midstream.wire.json_text import dump_json
 from translated import ANTHROPIC, CHAT, DIALECTS, GOOGLE, OLLAMAS, RESPONSES

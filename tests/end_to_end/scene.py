@@ -17,9 +17,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from midstream import rows
 from midstream.records import AttemptRecord, StreamRecord
-from midstream.store import open_writer
+from midstream.store import rows
+from midstream.store.database import open_writer
 
 CONFIG = """
 [providers.openai]

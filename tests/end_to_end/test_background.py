@@ -15,7 +15,7 @@ from aiohttp import web
 from end_to_end.harness import Authority, Provider, Proxy, running
 from end_to_end.healing import WHOLE, WORDS, Scripted, fails, healing_proxy
 from midstream.dialects.base import AnswerOptions
-from midstream.dialects.openai_responses_answer import ResponsesEncoder
+from midstream.dialects.openai.responses_answer import ResponsesEncoder
 from midstream.events import END, Event, Finish, Start, Text, ToolCall, Usage
 from midstream.wire.framing import Framing
 

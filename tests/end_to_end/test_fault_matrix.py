@@ -29,7 +29,7 @@ from end_to_end.fault_matrix import (
 from end_to_end.fault_providers import WHOLE, Everyone, answer_for
 from end_to_end.harness import ROOT, Authority, Provider, Proxy, running
 from end_to_end.sdk_clients import TORN
-from midstream.faults import Kind, parse_rule
+from midstream.faults.rules import Kind, parse_rule
 from translated import CHAT
 
 HOSTS = (

@@ -18,7 +18,7 @@ from end_to_end.harness import DEADLINE, Authority, Handler, Provider, Proxy, ru
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import AnswerOptions
-from midstream.dialects.openai_chat_answer import ChatEncoder
+from midstream.dialects.openai.chat_answer import ChatEncoder
 from midstream.events import Failure
 from midstream.recording import Recording, read
 

@@ -12,7 +12,7 @@ import pytest
 
 from end_to_end.harness import Authority, Provider, Proxy, chunks, cut_after, running
 from midstream.recording import Recording, read
-from midstream.relay.replay import ReplayServer
+from midstream.replay.server import ReplayServer
 
 PIECES = (b'data: {"choices":[{"index":0,"delta":{"content":"\xc3', b'\xa9"}}]}\n\n', b"data: [DONE]\n\n")
 KEY = "sk-0123456789abcdefghijklmnop"

@@ -17,7 +17,7 @@ from end_to_end.gateway_chats import Answer, Steps, run
 from end_to_end.harness import Authority, Provider, Proxy, chunks, running
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import AnswerOptions, Dialect
-from midstream.dialects.openai_chat_answer import ChatEncoder
+from midstream.dialects.openai.chat_answer import ChatEncoder
 from midstream.relay.prepare import BY_NAME
 
 TEXT = "Hello wörld 🌍, I look."

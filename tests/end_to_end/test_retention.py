@@ -12,10 +12,10 @@ from typing import Any
 from databases import until
 from end_to_end.harness import DEADLINE, SETS, Authority, Provider, Proxy, chunks, running
 from end_to_end.test_measure import ASK, CHAT, WHOLE, post
-from midstream import rows
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.queries import Reader
-from midstream.store import open_reader, open_writer
+from midstream.store import rows
+from midstream.store.database import open_reader, open_writer
+from midstream.store.queries import Reader
 
 OLD = 10_000
 """Streams: three steps of it at the least."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 
-from midstream.faults import Faults
+from midstream.faults.rules import Faults
 from midstream.relay.faulty_upstream import FaultyUpstream
 from midstream.relay.upstream import BREAKING, Headers, Upstream, UpstreamError, UpstreamOptions, UpstreamRequest
 from midstream.relay.upstream import UpstreamResponse as Response

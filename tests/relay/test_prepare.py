@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midstream.config import Config
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.relay.access import Caller
 from midstream.relay.ask import Ask
 from midstream.relay.credentials import forwarded_headers

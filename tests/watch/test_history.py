@@ -10,7 +10,7 @@ import pytest
 
 from databases import finished, hurried_writers
 from midstream.records import AttemptRecord, StreamRecord
-from midstream.store import open_reader
+from midstream.store.database import open_reader
 from midstream.watch import history as histories
 from midstream.watch.history import SPANS, floor, history, keys, utc
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from midstream.breakers import Limits
 from midstream.config import Config
+from midstream.healing.breakers import Limits
 from midstream.relay import pages
 from midstream.relay.access import Caller
 from midstream.relay.exchange import Exchange

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from databases import record
-from midstream.breakers import Limits, Targets
 from midstream.config import Config, ProviderConfig
-from midstream.config_tables import Target
+from midstream.config.tables import Target
 from midstream.events import END, Event, Failure, Finish, Malformed, Start, Text, Usage
 from midstream.gaps import GAPS, Gaps
+from midstream.healing.breakers import Limits, Targets
 from midstream.ledger import Account
 from midstream.observation import Observation, Outcome
 from midstream.relay import server

@@ -11,7 +11,7 @@ from typing import Any
 import promql_parser as promql
 import pytest
 
-from midstream.config_tables import Target
+from midstream.config.tables import Target
 from midstream.events import END, Failure, Malformed, Text
 from midstream.watch import names
 from watch.test_metrics import Scrape, account, healed, scrape, targets, whole

@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 
 from midstream.config import Config
 from midstream.watch import names, otel, otlp
-from midstream.watch.otel import Settings, settings_of
+from midstream.watch.otel_settings import Settings, settings_of
 from midstream.watch.spans import span_of
 from midstream.watch.tallies import SERIES, Tallies
 from watch.test_metrics import Ledger, account, healed, whole

@@ -95,7 +95,7 @@ def database(path: Path) -> Check:
         if os.access(folder, os.W_OK):
             return Check("database", "ok", f"none at {tilde(path)} yet: it is made with the first stream")
         return Check("database", "fail", f"{tilde(path)} cannot be made", f"make {tilde(folder)} writable, or use --db")
-    from midstream.store import open_reader
+    from midstream.store.database import open_reader
 
     try:
         with open_reader(path) as reader:
@@ -127,7 +127,7 @@ def _existing(folder: Path) -> Path:
 
 def configuration(path: str) -> Iterator[Check]:
     """A midstream.toml: what is wrong with it, one check a problem."""
-    from midstream.config_file import check
+    from midstream.config.file import check
 
     problems = check(path)
     for problem in problems:

@@ -118,8 +118,8 @@ def _row(db: Path, model: str) -> dict[str, Any] | None:
 
 
 def _rows(db: Path, model: str) -> list[dict[str, Any]]:
-    from midstream.queries import Filter
-    from midstream.store import open_reader
+    from midstream.store.database import open_reader
+    from midstream.store.queries import Filter
 
     try:
         with open_reader(db) as reader:

@@ -26,10 +26,10 @@ from midstream.cli.paths import LOOPBACK, refuse_folder, tilde
 from midstream.cli.reading import reading, utc_stamp
 from midstream.cli.streams import COLUMNS
 from midstream.locate import addon_path, recordings_path
-from midstream.queries import Filter
 from midstream.recording import Recording, read
-from midstream.relay.replay import ReplayServer
-from midstream.relay.throwaway_ca import ThrowawayCA
+from midstream.replay.server import ReplayServer
+from midstream.replay.throwaway_ca import ThrowawayCA
+from midstream.store.queries import Filter
 
 if TYPE_CHECKING:
     from rich.console import Console

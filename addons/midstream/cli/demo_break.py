@@ -10,7 +10,7 @@ import click
 from midstream.cli.output import console
 
 if TYPE_CHECKING:
-    from midstream.queries import Reader
+    from midstream.store.queries import Reader
 
 AFTER = 30
 """Tokens after which the provider breaks off."""

@@ -68,8 +68,8 @@ def new(name: str, models: tuple[str, ...], expires: date | None, max_streams: i
     midstream keys new mobile-app
     midstream keys new ci --models 'gpt-4o*' --models 'claude-*' --expires 90d --max-streams 8
     """
-    from midstream.config_file import parse
-    from midstream.config_tables import ConfigError
+    from midstream.config.file import parse
+    from midstream.config.tables import ConfigError
     from midstream.keys import new_token
 
     token, digest = new_token()
@@ -89,7 +89,7 @@ def new(name: str, models: tuple[str, ...], expires: date | None, max_streams: i
 
 def entry(name: str, digest: str, models: Sequence[str], expires: date | None, max_streams: int | None) -> str:
     """A key's table in TOML."""
-    from midstream.config_problems import dotted
+    from midstream.config.problems import dotted
 
     lines = [f"[{dotted(('keys', name))}]", f'sha256 = "{digest}"']
     if models:
@@ -123,8 +123,8 @@ def list_keys(path: Path, as_json: bool) -> None:
     midstream keys list
     midstream keys list --config ./midstream.toml --json
     """
-    from midstream.config_file import load
-    from midstream.config_tables import ConfigError
+    from midstream.config.file import load
+    from midstream.config.tables import ConfigError
 
     try:
         config = load(path)

@@ -17,7 +17,7 @@ from midstream.cli.output import clean
 from midstream.cli.paths import DEFAULT_DB, tilde
 
 if TYPE_CHECKING:
-    from midstream.queries import Reader
+    from midstream.store.queries import Reader
 
 NO_DATABASE = 2
 """Exit code; 1 is for what went wrong, 2 (as click has it) for what the caller can put right."""
@@ -75,7 +75,7 @@ def reading(db: str) -> Iterator[Reader]:
     path = Path(db).expanduser()
     if not path.is_file():
         complain(f"there is no database at {tilde(path)} yet. It is made with the first stream:\n{_FIRST_STREAM}")
-    from midstream.store import open_reader
+    from midstream.store.database import open_reader
 
     try:
         reader = open_reader(path)

@@ -12,8 +12,8 @@ import click
 
 from midstream.locate import recordings_path
 from midstream.recording import Recording, read
-from midstream.relay.replay import ReplayServer
-from midstream.relay.throwaway_ca import ThrowawayCA
+from midstream.replay.server import ReplayServer
+from midstream.replay.throwaway_ca import ThrowawayCA
 
 
 @click.command()

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from midstream.gaps import percentile
-from midstream.survey import SAMPLED, Sample
+from midstream.store.survey import SAMPLED, Sample
 
 if TYPE_CHECKING:
-    from midstream.queries import Filter, Reader
+    from midstream.store.queries import Filter, Reader
 
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
 """Seconds that one step in time may have: those a person can name."""

@@ -64,7 +64,7 @@ def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], o
 def _configured(path: str | None) -> list[str]:
     """The options for the configuration. What is wrong with it is said here, before mitmdump starts."""
     from midstream.config import ConfigError
-    from midstream.config_file import ConfigFile
+    from midstream.config.file import ConfigFile
 
     if path is None:
         return []
@@ -77,7 +77,7 @@ def _configured(path: str | None) -> list[str]:
 
 def _breaking(rules: Sequence[str]) -> list[str]:
     """The options for the rules. A wrong one is said here: mitmdump would say it in the middle of its own start."""
-    from midstream.faults import Faults, RuleError
+    from midstream.faults.rules import Faults, RuleError
 
     try:
         Faults(rules)

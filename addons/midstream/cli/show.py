@@ -12,7 +12,7 @@ from midstream.cli.reading import complain, db_option, json_option, reading, til
 from midstream.cli.timeline import PLAIN, RICH, timeline
 
 if TYPE_CHECKING:
-    from midstream.queries import Reader
+    from midstream.store.queries import Reader
 
 SECTIONS = {
     "": (

@@ -13,8 +13,8 @@ from midstream.cli.reading import Moment, complain, db_option, json_option, read
 
 if TYPE_CHECKING:
     from midstream.cli.report import Report
-    from midstream.queries import By, Filter, Reader, Row
-    from midstream.survey import Survey
+    from midstream.store.queries import By, Filter, Reader, Row
+    from midstream.store.survey import Survey
 
 GROUPS = ("model", "provider", "app", "hour")
 
@@ -56,7 +56,7 @@ def stats(
     midstream stats --by hour --since 7d --json
     midstream stats --since 7d --html report.html --png report.png
     """
-    from midstream.queries import Filter
+    from midstream.store.queries import Filter
 
     which = Filter(since=since)
     with reading(db) as reader:
@@ -77,7 +77,7 @@ def _line(by: By, row: Row) -> dict[str, Any]:
 
 def _print(by: By, which: Filter, reader: Reader, charts: bool) -> None:
     from midstream.cli.report import rolled_up
-    from midstream.survey import Survey
+    from midstream.store.survey import Survey
 
     found = reader.survey(by, which) if charts else Survey(reader.stats(by, which), {})
     if not found.rows:

@@ -10,7 +10,7 @@ from midstream.cli.output import Column, print_json, print_table
 from midstream.cli.reading import Moment, db_option, json_option, reading
 
 if TYPE_CHECKING:
-    from midstream.queries import Row
+    from midstream.store.queries import Row
 
 OUTCOMES = ("complete", "client_gone", "truncated", "failed", "interrupted")
 
@@ -52,7 +52,7 @@ def streams(as_json: bool, db: str, limit: int, **filters: str | None) -> None:
     midstream streams --outcome truncated --limit 100
     midstream streams --json | jq '.[].ttft_ms'
     """
-    from midstream.queries import Filter
+    from midstream.store.queries import Filter
 
     with reading(db) as reader:
         rows = reader.streams(Filter(**filters), limit)

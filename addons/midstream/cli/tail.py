@@ -19,7 +19,7 @@ from midstream.cli.reading import db_option, reading
 from midstream.cli.streams import COLUMNS
 
 if TYPE_CHECKING:
-    from midstream.queries import Reader, Row
+    from midstream.store.queries import Reader, Row
 
 POLL_SECONDS = 0.25
 

@@ -48,7 +48,7 @@ def vacuum(keep_days: int | None, config: str | None, dry_run: bool, db: str) ->
     midstream vacuum --keep-days 30
     midstream vacuum --config midstream.toml --db ./streams.db
     """
-    from midstream import retention
+    from midstream.store import retention
 
     days = keep_days if keep_days is not None else _configured(config)
     before = retention.cutoff(days, datetime.now(UTC)) if days else ""
@@ -66,7 +66,7 @@ def vacuum(keep_days: int | None, config: str | None, dry_run: bool, db: str) ->
 
 def _configured(config: str | None) -> int:
     from midstream.config import Config, ConfigError
-    from midstream.config_file import load
+    from midstream.config.file import load
 
     try:
         return (load(config) if config else Config.default()).retention.keep_days
@@ -75,7 +75,7 @@ def _configured(config: str | None) -> int:
 
 
 def _say_what_would_be(db: str, before: str, total: int) -> None:
-    from midstream import retention
+    from midstream.store import retention
 
     if not before:
         click.echo("Every row is kept ([retention] keep_days = 0); the file would be compacted.")
@@ -90,8 +90,8 @@ def _say_what_would_be(db: str, before: str, total: int) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[Database]:
-    from midstream.sqlite_errors import advice
-    from midstream.store import open_writer
+    from midstream.store.database import open_writer
+    from midstream.store.sqlite_errors import advice
 
     try:
         database = open_writer(path)
@@ -106,8 +106,8 @@ def _writing(path: Path) -> Iterator[Database]:
 
 
 def _sum_up(database: Database, before: str, total: int) -> None:
-    from midstream import retention
-    from midstream.transactions import transaction
+    from midstream.store import retention
+    from midstream.store.transactions import transaction
 
     streams, more = 0, True
     while more:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from midstream.dialects.anthropic_models import claude
+from midstream.dialects.anthropic.models import claude
 from midstream.wire.json_text import Json
 
 

@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from midstream.dialects.anthropic_messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES
+from midstream.dialects.anthropic.messages import ANTHROPIC_COMPLETE, ANTHROPIC_MESSAGES
 from midstream.dialects.base import Dialect, RequestFacts
-from midstream.dialects.bedrock_converse import BEDROCK_CONVERSE
-from midstream.dialects.bedrock_invoke import BEDROCK_INVOKE
-from midstream.dialects.cohere import COHERE, COHERE_V1
-from midstream.dialects.gemini import GEMINI
-from midstream.dialects.gemini_interactions import GEMINI_INTERACTIONS
-from midstream.dialects.gemini_live import GEMINI_LIVE
-from midstream.dialects.ollama import OLLAMA
-from midstream.dialects.openai_chat import OPENAI_CHAT
-from midstream.dialects.openai_completions import OPENAI_COMPLETIONS
-from midstream.dialects.openai_realtime import OPENAI_REALTIME
-from midstream.dialects.openai_responses import OPENAI_RESPONSES
+from midstream.dialects.bedrock.converse import BEDROCK_CONVERSE
+from midstream.dialects.bedrock.invoke import BEDROCK_INVOKE
+from midstream.dialects.cohere.v2 import COHERE, COHERE_V1
+from midstream.dialects.gemini.generate import GEMINI
+from midstream.dialects.gemini.interactions import GEMINI_INTERACTIONS
+from midstream.dialects.gemini.live import GEMINI_LIVE
+from midstream.dialects.ollama.chat import OLLAMA
+from midstream.dialects.openai.chat import OPENAI_CHAT
+from midstream.dialects.openai.completions import OPENAI_COMPLETIONS
+from midstream.dialects.openai.realtime import OPENAI_REALTIME
+from midstream.dialects.openai.responses import OPENAI_RESPONSES
 from midstream.dialects.unknown import UNKNOWN
 from midstream.providers import Owner, provider_of
 from midstream.wire.json_text import Json, as_dict, parse_json

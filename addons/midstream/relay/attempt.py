@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from midstream.dialects.answer import ERROR_LIMIT, AnswerDecoder
 from midstream.events import END, Event, Failure, Malformed
-from midstream.failures import Kind, kind_of, retry_after
+from midstream.healing.failures import Kind, kind_of, retry_after
 from midstream.relay.clock import ProgressClock
 from midstream.relay.job import Head
 from midstream.relay.prepare import Prepared

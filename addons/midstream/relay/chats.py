@@ -9,7 +9,7 @@ from typing import Any
 
 from midstream import flows
 from midstream.config import Config, UnknownModel
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.keys import Meter
 from midstream.ledger import Account, new_id, utc_now
 from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from midstream.dialects import registry
 from midstream.dialects.registry import Match, Whose
-from midstream.fault_errors import http_error
-from midstream.faults import Fault, Faults
-from midstream.faulty_answer import CHANGED_HEADERS, FaultyAnswer, Step, Strike
+from midstream.faults.answer import CHANGED_HEADERS, FaultyAnswer, Step, Strike
+from midstream.faults.errors import http_error
+from midstream.faults.rules import Fault, Faults
 from midstream.observation import NAME_LENGTH, clean
 from midstream.providers import provider_of
 from midstream.relay.upstream import BREAKING, Headers, UpstreamError, UpstreamRequest, UpstreamResponse

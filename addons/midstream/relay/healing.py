@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from midstream import plan
-from midstream.breakers import Health, Limits, Targets
 from midstream.events import Failure, Usage
-from midstream.failures import kind_of
+from midstream.healing import plan
+from midstream.healing.breakers import Health, Limits, Targets
+from midstream.healing.failures import kind_of
+from midstream.healing.plan import Again, Step, Stop, Try
 from midstream.ledger import Ledger, utc_now
-from midstream.plan import Again, Step, Stop, Try
 from midstream.relay.attempt import Attempt, Broken, broken
 from midstream.relay.clock import ProgressClock
 from midstream.relay.passage import Passage

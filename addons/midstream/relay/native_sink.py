@@ -11,7 +11,7 @@ from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import AnswerOptions, Encoder
 from midstream.dialects.endings import failure_bytes
-from midstream.dialects.openai_chat_functions import uses_functions
+from midstream.dialects.openai.chat_functions import uses_functions
 from midstream.events import Event, Failure
 from midstream.relay.ask import Ask
 from midstream.relay.job import Head

@@ -8,13 +8,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from midstream.events import CONTENT, END, Event, Failure, Finish, Text
-from midstream.failures import kind_of
+from midstream.healing.failures import kind_of
+from midstream.healing.splice import Seam
 from midstream.ledger import SPILL
 from midstream.relay.attempt import Attempt, Batch, Broken, broken, drain, failure_in, rest_of
 from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused
 from midstream.relay.upstream import UpstreamError
-from midstream.splice import Seam
 
 FINISH_WAIT = 2.0
 """Seconds that the terminal event may come after the last finish reason, before the answer counts as whole without it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import AnswerOptions, Encoder
-from midstream.dialects.openai_chat_answer import ChatEncoder
+from midstream.dialects.openai.chat_answer import ChatEncoder
 from midstream.events import End, Event, Failure
 from midstream.ledger import Ledger
 from midstream.observation import Outcome

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from midstream.config import Target
 from midstream.conversation import Conversation
-from midstream.delivered import Way
 from midstream.dialects import registry
 from midstream.dialects.prefill import takes_prefill
+from midstream.healing.delivered import Way
+from midstream.healing.splice import Seam, continuation
 from midstream.relay.attempt import Broken, plainly
 from midstream.relay.prepare import Prepared, RuledOut, dialect_of, prepare, prepare_to_read_on
 from midstream.relay.refusal import Refusal
 from midstream.relay.shown import Shown
-from midstream.splice import Seam, continuation
 
 ANEW = Way("anew", "")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from midstream import failures
 from midstream.dialects.base import Dialect
-from midstream.dialects.openai_chat_answer import write_error
+from midstream.dialects.openai.chat_answer import write_error
 from midstream.events import Failure
+from midstream.healing import failures
 from midstream.wire.json_text import dump_json
 
 CODES = {

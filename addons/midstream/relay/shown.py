@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from midstream.attempts import add_up
 from midstream.config import DEFAULT_ROUTE
-from midstream.delivered import Delivered
 from midstream.events import END, Event, Usage
+from midstream.healing.delivered import Delivered
 from midstream.ledger import Account, Ledger
 from midstream.relay.ask import Ask
 from midstream.relay.sink import Sink

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from midstream.queries import OUTCOMES, SAMPLE, Filter, Reader, Row
+from midstream.store.queries import OUTCOMES, SAMPLE, Filter, Reader, Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from midstream.relay.exchange import Exchange
 from midstream.relay.pages import Page
 from midstream.relay.refusal import Refusal
 from midstream.relay.server import RUNNING
-from midstream.store import open_reader
+from midstream.store.database import open_reader
 from midstream.watch.board import Target
 from midstream.watch.content import Transcripts
 from midstream.watch.feed import Feed, Message

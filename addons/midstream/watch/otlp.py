@@ -29,7 +29,7 @@ from midstream.config import Config
 from midstream.ledger import Account, Ledger
 from midstream.watch.metrics import SERVICE, Metrics, release
 from midstream.watch.names import Instrument
-from midstream.watch.otel import Settings
+from midstream.watch.otel_settings import Settings
 from midstream.watch.spans import Span, span_of
 from midstream.watch.tallies import Family, Labels, Point
 

@@ -11,7 +11,7 @@ from midstream import flows
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
 from midstream.dialects.base import RequestFacts
-from midstream.dialects.openai_chat import OPENAI_CHAT
+from midstream.dialects.openai.chat import OPENAI_CHAT
 from midstream.dialects.registry import Match, Whose
 from midstream.dialects.unknown import UNKNOWN
 from midstream.relay.access import GATEWAY_HOST

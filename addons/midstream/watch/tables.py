@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from midstream.config import Config
-from midstream.queries import By, Filter, Row
 from midstream.relay.healing import Healing
 from midstream.relay.server import RUNNING
-from midstream.store import open_reader
+from midstream.store.database import open_reader
+from midstream.store.queries import By, Filter, Row
 
 type Table = Sequence[Sequence[str]]
 

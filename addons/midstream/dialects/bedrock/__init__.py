@@ -1,0 +1,1 @@
+"""Bedrock: Converse, and InvokeModel with each maker's own bodies."""

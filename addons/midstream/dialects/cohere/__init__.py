@@ -1,0 +1,1 @@
+"""Cohere's chat, v2 and v1."""

@@ -1,0 +1,1 @@
+"""OpenAI's APIs, and their imitators': chat completions, legacy completions, Responses, Realtime."""

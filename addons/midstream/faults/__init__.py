@@ -1,0 +1,1 @@
+"""Breaks on purpose: which requests (`rules.py`), and what is left of their answers. Pure."""

@@ -1,0 +1,1 @@
+"""What follows a failure, and how two answers join (design section 7). Pure."""
