@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 
 import httpx2
 import openai
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 import exchanges
 from exchanges import Exchange
+from midstream.dialects import registry
 from midstream.dialects.base import AnswerOptions, Dialect, Encoder
 from midstream.events import (
     CONTENT,
@@ -64,11 +63,7 @@ def dialects() -> list[Dialect]:
 def dialect_of(api: str, provider: str) -> Dialect | None:
     """The dialect of a recording; None where it has none."""
     name = "openai_chat" if (api, provider) == ("v1/chat", "writer") else _APIS.get(api, "")
-    if not name or find_spec(f"midstream.dialects.{name}") is None:
-        return None
-    dialect = getattr(import_module(f"midstream.dialects.{name}"), name.upper())
-    assert isinstance(dialect, Dialect)
-    return dialect
+    return next((dialect for dialect in registry.DIALECTS if dialect.name == name), None)
 
 
 def recordings() -> list[Exchange]:
