@@ -27,7 +27,7 @@ async def rest(reader: Reader) -> list[bytes]:
 
 
 @given(st.lists(st.binary(max_size=60), max_size=60), st.integers(1, 300), st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_reader_from_anywhere_gets_exactly_the_rest(frames: list[bytes], window: int, after: int) -> None:
     async def work() -> list[bytes]:
         log = StreamLog(window=window, spool=1 << 20)

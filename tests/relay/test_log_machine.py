@@ -172,5 +172,5 @@ class LogMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-LogMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+LogMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 test_log = LogMachine.TestCase

@@ -28,6 +28,7 @@ from midstream.relay.job import Job
 from midstream.relay.log import StreamLog
 from midstream.relay.prepare import BY_NAME
 from midstream.relay.upstream import Upstream, UpstreamRequest
+from relay.fake_pieces import FakePieces
 
 COMMENT = b": keepalive\n\n"
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -43,7 +44,8 @@ class Silent:
     status, reason = 200, "OK"
 
     def __init__(self, pieces: tuple[bytes, ...], headers: dict[str, str]) -> None:
-        self._pieces = pieces
+        self._left = iter(pieces)
+        self._silence = 0
         self._headers = {"content-type": "text/event-stream"} | headers
         self.headers = [(k.encode(), v.encode()) for k, v in self._headers.items()]
 
@@ -53,11 +55,14 @@ class Silent:
     def header(self, name: str) -> str:
         return self._headers.get(name, "")
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
+    def pieces(self) -> AsyncIterator[bytes]:
+        return FakePieces(self._next)
+
+    async def _next(self) -> bytes:
+        for _ in range(self._silence):
+            await asyncio.sleep(0)
+        self._silence = TURNS
+        return next(self._left, b"")
 
     def close(self) -> None:
         pass

@@ -23,6 +23,7 @@ from midstream.relay.job import Job
 from midstream.relay.reattach import Reattach
 from midstream.relay.same_request import VARYING, has_idempotency_key, identity, is_retry
 from midstream.relay.upstream import Upstream, UpstreamRequest
+from relay.fake_pieces import FakePieces
 
 URL = "https://api.openai.com/v1/chat/completions"
 HEADERS = ((b"authorization", b"Bearer sk-1"), (b"content-type", b"application/json"))
@@ -118,17 +119,21 @@ class FakeResponse:
     status, reason, headers = 200, "OK", ()
 
     def __init__(self, pieces: list[bytes], taken: list[bytes]) -> None:
-        self._pieces = pieces
+        self._left = iter(pieces)
         self._taken = taken
 
     def header(self, name: str) -> str:
         return "text/event-stream" if name == "content-type" else ""
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
+    def pieces(self) -> AsyncIterator[bytes]:
+        return FakePieces(self._next)
+
+    async def _next(self) -> bytes:
+        for piece in self._left:
             self._taken.append(piece)
-            yield piece
+            return piece
         await asyncio.Event().wait()
+        raise AssertionError
 
     def close(self) -> None: ...
 

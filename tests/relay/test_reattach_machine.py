@@ -25,6 +25,7 @@ from midstream.relay.job import Job
 from midstream.relay.reattach import Reattach
 from midstream.relay.upstream import Upstream, UpstreamRequest
 from relay.fake_loop import FakeLoop
+from relay.fake_pieces import FakePieces
 
 WAIT = 10.0
 QUESTIONS = 3
@@ -58,9 +59,8 @@ class FakeResponse:
     def header(self, name: str) -> str:
         return "text/event-stream" if name == "content-type" else ""
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        while piece := await self.said.get():
-            yield piece
+    def pieces(self) -> AsyncIterator[bytes]:
+        return FakePieces(self.said.get)
 
     def close(self) -> None:
         self.closed = True
@@ -107,7 +107,7 @@ class ReattachMachine(RuleBasedStateMachine):
         self.ledger = FakeLedger()
         self.known: list[Known] = []
         self.responses: list[FakeResponse] = []
-        self.outs: dict[int, FakeOut] = {}
+        self.outs: list[tuple[Job, FakeOut]] = []
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(native, "begin", self._begin)
         config = Config.model_validate({"streams": {"reattach": WAIT}})
@@ -119,7 +119,8 @@ class ReattachMachine(RuleBasedStateMachine):
         return self.responses[-1]
 
     async def _begin(self, job: Job, head: object, request: object) -> FakeOut:
-        out = self.outs[id(job)] = FakeOut()
+        out = FakeOut()
+        self.outs.append((job, out))
         return out
 
     def _ask(self, question: int, name: str, *, retry: bool) -> Client:
@@ -203,7 +204,7 @@ class ReattachMachine(RuleBasedStateMachine):
     def clients_have_every_byte(self) -> None:
         for known in self.known:
             for client in known.clients:
-                out = self.outs.get(id(client.job))
+                out = next((out for job, out in self.outs if job is client.job), None)
                 assert (out.got if out else b"") == known.body
                 assert client.task.done() == known.ended == (out is not None and out.ended)
 
@@ -238,5 +239,5 @@ class ReattachMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-ReattachMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+ReattachMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 test_reattach = ReattachMachine.TestCase

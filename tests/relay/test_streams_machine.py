@@ -202,5 +202,5 @@ async def _work(stream: Stream, steps: asyncio.Queue[bytes]) -> None:
         stream.log.finish(BROKEN)
 
 
-StreamsMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+StreamsMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 test_streams = StreamsMachine.TestCase

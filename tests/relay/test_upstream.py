@@ -1,4 +1,4 @@
-"""The provider's side: what has arrived is read to its end, however late."""
+"""The provider's side: what has arrived is read to its end, however late, and whoever gives up waiting for it can wait again."""
 
 from __future__ import annotations
 
@@ -50,3 +50,35 @@ def test_a_provider_that_closes_behind_its_answer_takes_nothing_of_it_along(
         return size
 
     assert asyncio.run(asyncio.wait_for(fetch(), 30)) == 1000 * count
+
+
+def test_waiting_for_the_next_piece_can_be_cancelled_and_taken_up_again() -> None:
+    """As with a provider that is silent before its first token: its head is shown meanwhile, and its answer is still to come."""
+
+    async def fetch() -> list[bytes]:
+        go_on = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(HEAD)
+            await go_on.wait()
+            writer.write(CHUNK + b"0\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(serve, "localhost", 0)
+        upstream = Upstream(UpstreamOptions())
+        url = f"http://localhost:{server.sockets[0].getsockname()[1]}/"
+        response = await upstream.open(UpstreamRequest(method="GET", url=url, headers=[], body=b""))
+        pieces = response.pieces()
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await anext(pieces)
+        go_on.set()
+        got = [piece async for piece in pieces]
+        response.close()
+        await upstream.close()
+        server.close()
+        return got
+
+    assert b"".join(asyncio.run(asyncio.wait_for(fetch(), 30))) == b"x" * 1000
