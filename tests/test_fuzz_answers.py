@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream import recording
@@ -54,7 +54,7 @@ BLOWS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=300)
 @given(st.sampled_from(RECORDINGS), BLOWS, st.sampled_from((7, 100, 1 << 20)), st.sampled_from([None, *BY_NAME]))
 def test_a_damaged_answer_raises_nothing(
     recorded: recording.Recording, blows: list[tuple[int, int, bytes]], size: int, other: str | None

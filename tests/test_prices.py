@@ -274,7 +274,7 @@ counts = st.none() | st.integers()
 
 
 @given(counts, counts, counts, counts, raws)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_hostile_usage_never_raises(
     a: int | None, b: int | None, c: int | None, d: int | None, raw: dict[str, Any]
 ) -> None:

@@ -160,7 +160,10 @@ def test_a_request_that_failed_before_any_response_leaves_no_file(addon: RecordS
     assert recorded(addon, tmp_path) == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
+)
 @given(
     header=st.sampled_from(
         ["authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "openai-organization"]

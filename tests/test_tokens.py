@@ -179,7 +179,7 @@ def test_a_prompt_counts_each_text_by_itself() -> None:
 
 @pytest.mark.parametrize("encoding", MODELS)
 @given(text=texts)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(text="don't I'LL we're\n\n/x =\n/y 1234 你好。世界\r\n  12 \n x'")
 @example(text="a\u0301 b\u0301.\u0301c 1\u0301 \n\u0301'")
 def test_a_boundary_never_changes_the_tokens(encoding: str, text: str) -> None:
@@ -202,7 +202,7 @@ def test_python_and_the_regexes_agree_on_what_a_letter_or_digit_is() -> None:
 
 @pytest.mark.parametrize("encoding", MODELS)
 @given(text=texts, sizes=st.lists(st.integers(1, 9), min_size=1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_output_counts_as_its_whole_text_however_it_is_split(encoding: str, text: str, sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "PIECE_LIMIT", 12)

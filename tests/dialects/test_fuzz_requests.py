@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream import recording
@@ -67,7 +67,7 @@ def confused(body: Any, blows: list[tuple[int, Any]]) -> Any:
     return body
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=500)
 @given(st.sampled_from(REQUESTS), st.lists(st.tuples(st.integers(0, 1 << 16), JSON), min_size=1, max_size=4))
 def test_a_request_of_wrong_types_is_refused_or_understood(
     request: tuple[str, str, Any], blows: list[tuple[int, Any]]
