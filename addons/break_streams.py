@@ -13,9 +13,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from mitmproxy import connection, ctx, exceptions, http
+from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 from midstream import flows, held, taps
@@ -165,7 +164,7 @@ class BreakStreams:
 
     async def _wait(self, flow: http.HTTPFlow, seconds: float = float("inf")) -> None:
         """Until the client leaves, or mitmdump stops, or for so long."""
-        handler, until = _handler(flow.client_conn), time.monotonic() + seconds
+        handler, until = held.handler(ctx, flow.client_conn), time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:  # mitmproxy has no event for it
             if self._stopping or held.has_left(handler, flow):
                 break
@@ -204,18 +203,11 @@ def _kill(flow: http.HTTPFlow) -> None:
 
 def _hang_up(flow: http.HTTPFlow) -> None:
     """Close the provider's connection: mitmproxy then does to the client what a provider that breaks off does."""
-    handler = _handler(flow.client_conn)
+    handler = held.handler(ctx, flow.client_conn)
     io = handler.transports.get(flow.server_conn) if handler is not None else None
     transport = getattr(getattr(io, "writer", None), "transport", None)
     if transport is not None:
         transport.abort()
-
-
-def _handler(client: connection.Client) -> Any:
-    """mitmproxy's handler of a client's connection, or None."""
-    server = ctx.master.addons.get("proxyserver")
-    connections = server.connections.values() if server is not None else ()
-    return next((h for h in connections if h.client is client), None)
 
 
 addons = [BreakStreams()]

@@ -158,7 +158,7 @@ class RecordStreams:
             self._end(flow, "complete")
 
     def error(self, flow: http.HTTPFlow) -> None:
-        left = (flow.error is not None and flow.error.msg == "Client disconnected.") or not flow.client_conn.connected
+        left = flows.client_left(flow, flow.error.msg if flow.error else "")
         self._end(flow, "client_gone" if left else "truncated")
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:

@@ -102,7 +102,14 @@ def test_pauses_are_those_of_the_clock(addon: RecordStreams, tmp_path: Path, mon
     assert recording.end_pause_ms == pytest.approx(130)
 
 
-@pytest.mark.parametrize(("message", "end"), [("Client disconnected.", "client_gone"), ("server closed", "truncated")])
+@pytest.mark.parametrize(
+    ("message", "end"),
+    [
+        ("Client disconnected.", "client_gone"),
+        ("stream reset by client (CANCEL)", "client_gone"),  # HTTP/2: the connection stays
+        ("server closed", "truncated"),
+    ],
+)
 def test_how_a_broken_stream_ended_is_told(addon: RecordStreams, tmp_path: Path, message: str, end: str) -> None:
     f = asked()
     addon.request(f)

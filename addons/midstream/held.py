@@ -21,7 +21,8 @@ UNSENT_LIMIT = 64 * 1024
 
 def handler(ctx: Any, client: Any) -> Any:
     """mitmproxy's handler of a client's connection, or None. ctx: mitmproxy's."""
-    connections = ctx.master.addons.get("proxyserver").connections
+    server = ctx.master.addons.get("proxyserver")
+    connections = server.connections if server is not None else {}
     found = connections.get(client.id)  # QUIC's have another key
     return found or next((handler for handler in connections.values() if handler.client is client), None)
 

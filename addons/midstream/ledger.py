@@ -17,6 +17,7 @@ from midstream import prices, tokens
 from midstream.attempts import Attempt, add_up
 from midstream.events import Usage
 from midstream.observation import Observation, StreamRecord
+from midstream.records import utc
 from midstream.store.database import StoreWriter
 
 SPILL = 64 * 1024
@@ -42,8 +43,8 @@ def new_id() -> str:
 
 
 def utc_now() -> str:
-    """Now, as rows have it: UTC ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Now, as rows have it."""
+    return utc(datetime.now(UTC))
 
 
 _OPEN: dict[Path, Ledger] = {}

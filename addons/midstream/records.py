@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 ERROR_LENGTH = 300
@@ -91,6 +92,11 @@ class AttemptRecord:
     cost_usd: float | None = None
     next: str = ""
     """What followed, in a few words."""
+
+
+def utc(when: datetime) -> str:
+    """A time as rows have it, so that two of them compare as text: UTC ISO 8601 with milliseconds."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def clean(text: str, length: int) -> str:

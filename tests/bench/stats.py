@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "addons"))
 
 from midstream.observation import StreamRecord
+from midstream.records import utc
 from midstream.store import rows
 from midstream.store.database import open_writer
 
@@ -58,7 +59,7 @@ def streams(count: int) -> Iterator[StreamRecord]:
         out = chance.randrange(20, 1500)
         yield StreamRecord(
             id=f"{int(at.timestamp() * 1000):011x}{n:016x}",
-            started_at=rows.utc(at),
+            started_at=utc(at),
             client="127.0.0.1",
             app=chance.choice(("OpenAI/Python", "Anthropic/JS", "curl")),
             provider=provider,

@@ -19,6 +19,7 @@ from cli.process import command
 from midstream.cli import main
 from midstream.cli.questions import CHARTS, QUESTIONS
 from midstream.observation import AttemptRecord, StreamRecord
+from midstream.records import utc
 from midstream.store import rows
 from midstream.store.database import open_writer
 
@@ -30,7 +31,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two streams of an hour ago, one healed by another provider; and one of long ago."""
     path = tmp_path_factory.mktemp("datasette") / "odd name.db"
     database = open_writer(path)
-    recent, old = rows.utc(NOW), rows.utc(NOW - timedelta(days=30))
+    recent, old = utc(NOW), utc(NOW - timedelta(days=30))
     usual: dict[str, Any] = {"provider": "openai", "app": "curl", "model_requested": "gpt", "outcome": "complete"}
     some = [
         StreamRecord(id="1", started_at=recent, ttft_ms=100.0, cost_usd=0.5, **usual),

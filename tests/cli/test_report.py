@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from cli.process import Cli, command
 from midstream.cli import main, report
 from midstream.observation import StreamRecord
+from midstream.records import utc
 from midstream.store import rows
 from midstream.store.database import open_reader, open_writer
 from midstream.store.queries import Filter
@@ -42,7 +43,7 @@ def fill(path: Path, count: int, **values: Any) -> Path:
     some = [
         StreamRecord(
             id=f"{n:03}",
-            started_at=rows.utc(NOON + timedelta(minutes=10 * n)),
+            started_at=utc(NOON + timedelta(minutes=10 * n)),
             ttft_ms=100.0 + n,
             outcome="complete" if n % 10 else "failed",
             error_type="" if n % 10 else "rate_limit",
@@ -61,7 +62,7 @@ def stats(*arguments: object) -> Result:
 
 
 def stream(minute: float, **values: Any) -> tuple[Any, ...]:
-    known = {"started_at": rows.utc(NOON + timedelta(minutes=minute)), "outcome": "complete"} | values
+    known = {"started_at": utc(NOON + timedelta(minutes=minute)), "outcome": "complete"} | values
     return tuple(known.get(name) for name in SAMPLED)
 
 
@@ -220,5 +221,5 @@ def test_a_file_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
 
 def test_a_report_asks_for_what_was_asked_for(tmp_path: Path) -> None:
     with open_reader(fill(tmp_path / "x.db", 40)) as reader:
-        found = report.ask(reader, Filter(since=rows.utc(NOON + timedelta(minutes=195))))
+        found = report.ask(reader, Filter(since=utc(NOON + timedelta(minutes=195))))
     assert (found.total["streams"], found.troubles[0]["streams"], found.timeline.buckets[0].start.hour) == (20, 2, 15)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from midstream.cli import main
 from midstream.observation import StreamRecord
+from midstream.records import utc
 from midstream.store import rows
 from midstream.store.database import StoreWriter, open_writer
 
@@ -28,7 +29,7 @@ def db(tmp_path: Path) -> Path:
     some = [
         StreamRecord(
             id=f"{n:04}",
-            started_at=rows.utc(NOW - timedelta(days=age)),
+            started_at=utc(NOW - timedelta(days=age)),
             provider="openai",
             model_served="gpt",
             outcome="complete",
@@ -90,7 +91,7 @@ def test_a_dry_run_does_nothing_and_tells_what_it_would(db: Path) -> None:
 def test_beside_a_writer_nothing_is_lost(db: Path) -> None:
     writer = StoreWriter(db)
     for n in range(50):
-        writer.finished(StreamRecord(id=f"n{n}", started_at=rows.utc(NOW), outcome="complete"))
+        writer.finished(StreamRecord(id=f"n{n}", started_at=utc(NOW), outcome="complete"))
     assert midstream("vacuum", "--db", db).exit_code == 0
     assert writer.close()
     assert streams(db) == (355, 55)

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from midstream.records import AttemptRecord, StreamRecord
+from midstream.records import AttemptRecord, StreamRecord, utc
 from midstream.store import rows
 from midstream.store.database import open_writer
 
@@ -268,7 +268,7 @@ def _past(at: datetime, chance: random.Random, *, bad: bool) -> StreamRecord:
     cached = asked // 2 if chance.random() < 0.4 else 0
     return StreamRecord(
         id=f"{int(at.timestamp() * 1000):011x}{chance.getrandbits(64):016x}",
-        started_at=rows.utc(at),
+        started_at=utc(at),
         client="127.0.0.1",
         app=chance.choice(APPS),
         provider=model.provider,

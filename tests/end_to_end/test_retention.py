@@ -13,6 +13,7 @@ from databases import until
 from end_to_end.harness import DEADLINE, SETS, Authority, Provider, Proxy, chunks, running
 from end_to_end.test_measure import ASK, CHAT, WHOLE, post
 from midstream.observation import AttemptRecord, StreamRecord
+from midstream.records import utc
 from midstream.store import rows
 from midstream.store.database import open_reader, open_writer
 from midstream.store.queries import Reader
@@ -23,7 +24,7 @@ OLD = 10_000
 
 def fill(path: Path) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=20)
-    stamps = [rows.utc(long_ago + timedelta(seconds=n)) for n in range(OLD)]
+    stamps = [utc(long_ago + timedelta(seconds=n)) for n in range(OLD)]
     database = open_writer(path)
     usual: dict[str, Any] = {"provider": "openai", "model_served": "old-model", "outcome": "complete"}
     streams = [StreamRecord(id=f"0{n:07}", started_at=at, ttft_ms=100.0, **usual) for n, at in enumerate(stamps)]

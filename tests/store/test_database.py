@@ -19,6 +19,7 @@ from sqlite_utils import Database
 from databases import complaints, finished, hurried_writers, ids, ids_so_far, in_flight_ids, record, until
 from midstream import processes
 from midstream.observation import AttemptRecord, StreamRecord
+from midstream.records import utc
 from midstream.store import database as store
 from midstream.store import rows
 from midstream.store.database import StoreWriter, open_reader, open_writer
@@ -318,7 +319,7 @@ def test_after_kill_9_open_streams_are_interrupted_at_the_next_start(
 def put_in_flight(path: Path, **values: Any) -> None:
     db = open_writer(path)
     own = {"pid": os.getpid(), "process": processes.identity(os.getpid()), "host": platform.node()}
-    now = rows.utc(datetime.now(UTC))
+    now = utc(datetime.now(UTC))
     db.table("in_flight").insert({"id": "x", "started_at": now, "updated_at": now, "chunks": 0, **own, **values})
     db.conn.close()
 
@@ -336,7 +337,7 @@ def test_a_stream_of_our_own_is_alive(path: Path) -> None:
 
 @pytest.mark.parametrize(("age", "dead"), [(timedelta(hours=1), 0), (timedelta(days=2), 1)])
 def test_another_machines_stream_is_dead_after_a_day_of_silence(path: Path, age: timedelta, dead: int) -> None:
-    put_in_flight(path, host="elsewhere", pid=2**22 + 1, updated_at=rows.utc(datetime.now(UTC) - age))
+    put_in_flight(path, host="elsewhere", pid=2**22 + 1, updated_at=utc(datetime.now(UTC) - age))
     assert store.settle_the_dead(open_writer(path)) == dead
 
 

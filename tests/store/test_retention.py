@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from midstream.observation import AttemptRecord, StreamRecord
+from midstream.records import utc
 from midstream.store import retention, rows
 from midstream.store.chores import Chores
 from midstream.store.database import open_reader, open_writer
@@ -20,7 +21,7 @@ from midstream.store.queries import Filter
 from midstream.store.transactions import transaction
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-KEPT = rows.utc(NOON)
+KEPT = utc(NOON)
 SUMS = ("streams", "complete", "failed", "truncated", "input_tokens", "output_tokens", "cached_tokens", "priced")
 
 
@@ -40,7 +41,7 @@ def put(
     conn: sqlite3.Connection, id_: str, at: datetime, tries: list[AttemptRecord] | None = None, **more: Any
 ) -> None:
     usual: dict[str, Any] = {"provider": "openai", "model_served": "gpt", "outcome": "complete"}
-    record = StreamRecord(id=id_, started_at=rows.utc(at), **(usual | more))
+    record = StreamRecord(id=id_, started_at=utc(at), **(usual | more))
     conn.execute(rows.INSERT_STREAM, rows.stream_values(record))
     conn.executemany(rows.INSERT_ATTEMPT, [rows.attempt_values(attempt) for attempt in tries or []])
     conn.commit()
@@ -166,10 +167,10 @@ def test_stats_still_count_them(conn: sqlite3.Connection, path: Path, by: Any) -
         with open_reader(path) as reader:
             return sorted((row[by], row["cost_usd"], *(row[name] for name in SUMS)) for row in reader.stats(by, which))
 
-    every, of_groq = sums(Filter()), sums(Filter(provider="groq", since=rows.utc(NOON - timedelta(hours=3))))
+    every, of_groq = sums(Filter()), sums(Filter(provider="groq", since=utc(NOON - timedelta(hours=3))))
     roll_up(conn)
     assert sums(Filter()) == every
-    assert sums(Filter(provider="groq", since=rows.utc(NOON - timedelta(hours=3)))) == of_groq
+    assert sums(Filter(provider="groq", since=utc(NOON - timedelta(hours=3)))) == of_groq
     with open_reader(path) as reader:
         assert sum(row["rolled_up"] for row in reader.stats(by)) == 300 - len(reader.streams(limit=1000))
 

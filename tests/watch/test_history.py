@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from databases import finished, hurried_writers
-from midstream.records import AttemptRecord, StreamRecord
+from midstream.records import AttemptRecord, StreamRecord, utc
 from midstream.store.database import open_reader
 from midstream.watch import history as histories
-from midstream.watch.history import SPANS, floor, history, keys, utc
+from midstream.watch.history import SPANS, floor, history, keys
 
 NOW = datetime(2026, 1, 31, 10, 0, 30, tzinfo=UTC)
 

@@ -23,10 +23,11 @@ from midstream.cli import demo_break
 from midstream.cli.environment import Route, child_environment, upstream_of
 from midstream.cli.output import clean, console, print_table
 from midstream.cli.paths import LOOPBACK, refuse_folder, tilde
-from midstream.cli.reading import reading, utc_stamp
+from midstream.cli.reading import reading
 from midstream.cli.streams import COLUMNS
 from midstream.locate import addon_path, recordings_path
 from midstream.recording import Recording, read
+from midstream.records import utc
 from midstream.replay.server import ReplayServer
 from midstream.replay.throwaway_ca import ThrowawayCA
 from midstream.store.queries import Filter
@@ -85,7 +86,7 @@ def demo(live: bool, speed: float, db: str) -> None:
     _need_sdks()
     calls = _live_calls() if live else [_recorded_call(recording) for recording in _recordings()]
     database = _database(db)
-    started = utc_stamp(datetime.now(UTC))
+    started = utc(datetime.now(UTC))
     with tempfile.TemporaryDirectory(prefix="midstream-demo-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         stage = _live_stage(folder) if live else stack.enter_context(_replaying(folder, speed))

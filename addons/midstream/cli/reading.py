@@ -15,6 +15,7 @@ import click
 
 from midstream.cli.output import clean
 from midstream.cli.paths import DEFAULT_DB, tilde
+from midstream.records import utc
 
 if TYPE_CHECKING:
     from midstream.store.queries import Reader
@@ -48,7 +49,7 @@ class Moment(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return utc_stamp(_moment(str(value).strip()))
+            return utc(_moment(str(value).strip()))
         except (ValueError, OverflowError):
             self.fail(
                 f"{value!r} is neither a duration (90s, 30m, 24h, 7d) nor a date (2026-11-24, 2026-11-24T10:30)",
@@ -62,11 +63,6 @@ def _moment(text: str) -> datetime:
     if duration:
         return datetime.now(UTC) - timedelta(seconds=float(duration[1]) * _UNITS[duration[2]])
     return datetime.fromisoformat(text).astimezone(UTC)  # a time without a zone is the local clock's
-
-
-def utc_stamp(moment: datetime) -> str:
-    """A time as rows have it, so that the two compare as text."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager

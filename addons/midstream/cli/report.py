@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from midstream.gaps import percentile
+from midstream.records import utc
 from midstream.store.survey import SAMPLED, Sample
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def timeline(samples: dict[str, Sample], steps: int) -> Timeline | None:
         return None
     first, step, count = edges
     buckets = [Bucket(first + timedelta(seconds=step * i)) for i in range(count)]
-    starts = [_utc(bucket.start) for bucket in buckets]
+    starts = [utc(bucket.start) for bucket in buckets]
     for weight, stream in _streams(samples.values()):
         if stream[STARTED]:
             _add(buckets[max(bisect_right(starts, stream[STARTED]) - 1, 0)], weight, stream)
@@ -119,10 +120,6 @@ def _edges(first: str, last: str, steps: int) -> tuple[datetime, int, int] | Non
     start = int(begin.timestamp() // step * step)
     step *= -(-int(end.timestamp() - start + 1) // (step * steps))  # longer than the widest allows: so many times that
     return datetime.fromtimestamp(start, UTC), step, int(end.timestamp() - start) // step + 1
-
-
-def _utc(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def rolled_up(rows: Iterable[Row]) -> str:

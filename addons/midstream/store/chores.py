@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from midstream import progress
+from midstream.records import utc
 from midstream.store import retention, rows
 from midstream.store.transactions import transaction
 
@@ -49,7 +50,7 @@ class Chores:
         live = list(self.live())
         if now >= self._look and live:
             self._look = now + progress.EVERY
-            stamp = rows.utc(datetime.now(UTC))
+            stamp = utc(datetime.now(UTC))
             changed = [rows.fit((stamp, *values)) for values in self._progress.look(live)]
             if changed:
                 with transaction(conn):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from midstream import processes
-from midstream.records import AttemptRecord, StreamRecord
+from midstream.records import AttemptRecord, StreamRecord, utc
 from midstream.store import retention, rows, sqlite_errors
 from midstream.store.batching import Batcher
 from midstream.store.chores import Chores
@@ -245,4 +245,4 @@ def _file_id(path: Path) -> tuple[int, int]:
 def _alive(row: dict[str, Any], here: str) -> bool:
     if row["host"] == here:
         return processes.is_running(row["pid"], row["process"])
-    return (row["updated_at"] or "") > rows.utc(datetime.now(UTC) - FOREIGN_AGE)
+    return (row["updated_at"] or "") > utc(datetime.now(UTC) - FOREIGN_AGE)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from midstream.gaps import percentile
+from midstream.records import utc
 from midstream.store.survey import OUTCOMES
 
 STEP_ROWS = 4_000
@@ -60,7 +61,7 @@ class Step:
 def cutoff(keep_days: float, now: datetime) -> str:
     """Streams begun before this are old: a whole hour, as `started_at` has it."""
     hour = (now.astimezone(UTC) - timedelta(days=keep_days)).replace(minute=0, second=0, microsecond=0)
-    return hour.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(hour)
 
 
 def step(conn: sqlite3.Connection, before: str) -> Step:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from midstream.records import AttemptRecord, StreamRecord
+from midstream.records import AttemptRecord, StreamRecord, utc
 
 STREAM = tuple(f.name for f in fields(StreamRecord))
 ATTEMPT = tuple(f.name for f in fields(AttemptRecord))
@@ -70,11 +70,6 @@ def interrupted(shown: Mapping[str, Any]) -> tuple[Any, ...]:
     error = "the proxy was killed while this stream was open"
     known = {name: shown[name] for name in SHOWN if shown[name] is not None}
     return stream_values(StreamRecord(**known, outcome="interrupted", error_type="interrupted", error=error))
-
-
-def utc(when: datetime) -> str:
-    """A time as rows have it: UTC ISO 8601 with milliseconds."""
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def fit(values: Sequence[Any]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from midstream.records import utc
 from midstream.store.queries import OUTCOMES, SAMPLE, Filter, Reader, Row
 
 
@@ -71,11 +72,6 @@ def keys(since: datetime, until: datetime, span: Span) -> Iterator[tuple[str, in
     while at <= until:
         yield utc(at)[: span.digits], int(at.timestamp())
         at += timedelta(seconds=span.step)
-
-
-def utc(when: datetime) -> str:
-    """A time as rows have it."""
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _empty(start: int) -> Row:

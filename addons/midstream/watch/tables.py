@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from midstream.config import Config
+from midstream.records import utc
 from midstream.relay.healing import Healing
 from midstream.relay.server import RUNNING
 from midstream.store.database import open_reader
@@ -55,7 +56,7 @@ def stats(db: Path, by: str, hours: int) -> Table:
         raise ValueError(f"{by!r} is none of {', '.join(groups)}")
     if not 0 < hours <= HOURS_LIMIT:
         raise ValueError(f"{hours} hours: give 1 or more")
-    since = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    since = utc(datetime.now(UTC) - timedelta(hours=hours))
     names = (by, *(name for name, _ in COLUMNS.values()))
     try:
         with open_reader(db) as reader:
