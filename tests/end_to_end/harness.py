@@ -212,7 +212,7 @@ class Proxy:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.ports = [int(self._said(r"proxy\b.* listening at .*:(\d+)")) for _ in range(listening)]
+        self.ports = [int(self._said(r"[Pp]roxy\b.* listening at .*:(\d+)")) for _ in range(listening)]
         if {"relay_streams.py", "all.py"} & set(scripts):
             self._said("midstream relays LLM (streams)")
         self.port = self.ports[0]
