@@ -18,7 +18,6 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 from midstream import flows, held, taps
-from midstream.config import ConfigError
 from midstream.config.in_force import InForce
 from midstream.dialects.registry import Match
 from midstream.faults.answer import CHANGED_HEADERS, FaultyAnswer, Step, Strike
@@ -110,13 +109,12 @@ class BreakStreams:
         )
 
     def configure(self, updated: set[str]) -> None:
-        try:
+        with flows.refused_as(exceptions.OptionsError):
             if "midstream_config" in updated:
-                self._in_force = InForce.of(ctx.options.midstream_config)
+                self._in_force = flows.in_force(ctx.options)
+        try:
             if "midstream_break" in updated:
                 self._faults = Faults(ctx.options.midstream_break)
-        except ConfigError as error:
-            raise exceptions.OptionsError(f"midstream_config: {error}") from error
         except RuleError as error:
             raise exceptions.OptionsError(f"midstream_break: {error}") from error
         self._remove()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 from midstream import flows, taps
 from midstream import ledger as ledgers
-from midstream.config import ConfigError
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
@@ -152,20 +152,17 @@ class MeasureStreams:
         loader.add_option(*flows.CONFIG_OPTION)
 
     def configure(self, updated: set[str]) -> None:
-        if "midstream_config" in updated:
-            try:
-                self._in_force = InForce.of(ctx.options.midstream_config)
-            except ConfigError as error:
-                raise exceptions.OptionsError(f"midstream_config: {error}") from error
-        if "midstream_db" in updated:
-            try:
-                path = flows.db_path(ctx.options.midstream_db)
-            except ValueError as error:
-                raise exceptions.OptionsError(str(error)) from error
-            if self._ledger is not None:
-                self._ledger.shut()
-            self._ledger = ledgers.Ledger.of(path)
-            self._ledger.retain(lambda: self._in_force.config.retention.keep_days)
+        with flows.refused_as(exceptions.OptionsError):
+            if "midstream_config" in updated:
+                self._in_force = flows.in_force(ctx.options)
+            if "midstream_db" in updated:
+                self._record_into(flows.db_path(ctx.options.midstream_db))
+
+    def _record_into(self, path: Path) -> None:
+        if self._ledger is not None:
+            self._ledger.shut()
+        self._ledger = ledgers.Ledger.of(path)
+        self._ledger.retain(lambda: self._in_force.config.retention.keep_days)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):

@@ -18,7 +18,6 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
 from midstream import flows, taps
-from midstream.config import ConfigError
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.recording import Chunk, Ending, Header, Opcode, RecordedRequest, RecordedResponse, Side
@@ -110,10 +109,8 @@ class RecordStreams:
 
     def configure(self, updated: set[str]) -> None:
         if "midstream_config" in updated:
-            try:
-                self._in_force = InForce.of(ctx.options.midstream_config)
-            except ConfigError as error:
-                raise exceptions.OptionsError(f"midstream_config: {error}") from error
+            with flows.refused_as(exceptions.OptionsError):
+                self._in_force = flows.in_force(ctx.options)
         if "midstream_recordings" not in updated:
             return
         option = ctx.options.midstream_recordings

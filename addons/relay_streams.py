@@ -13,7 +13,6 @@ import contextlib
 import gc
 import logging
 from dataclasses import replace
-from typing import NamedTuple
 
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -21,13 +20,14 @@ from mitmproxy.proxy import mode_specs, server_hooks
 
 from midstream import connect, flows, held
 from midstream import ledger as ledgers
-from midstream.config import ConfigError
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
-from midstream.relay import access, ask, asked, heads, tickets, upstream
+from midstream.relay import access, ask, asked, heads, intercept, tickets
 from midstream.relay.drain import drain, passed_on
+from midstream.relay.intercept import Original
 from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
+from midstream.relay.upstream import UpstreamOptions, UpstreamRequest
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +44,6 @@ GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""
 
 
-class _Original(NamedTuple):
-    """What the flow looked like before it was pointed at the relay. (No dataclass: those fail in a `-s` script.)"""
-
-    job: Job | GatewayJob
-    scheme: str
-    host: str
-    port: int
-    path: str
-    headers: http.Headers
-    body: bytes | None
-    via: object
-
-
 class RelayStreams:
     """The addon: points LLM requests at the relay, and gives the flows their real face back."""
 
@@ -64,7 +51,7 @@ class RelayStreams:
         self._relay: Relay | None = None
         self._started = asyncio.Event()
         self._ledger: ledgers.Ledger | None = None
-        self._originals: dict[str, _Original] = {}
+        self._originals: dict[str, Original] = {}
         self._arrivals: dict[str, GatewayJob] = {}
         self._passing: set[str] = set()
         self._in_force = InForce.of("")
@@ -75,25 +62,19 @@ class RelayStreams:
         loader.add_option(*flows.CONFIG_OPTION)
 
     def configure(self, updated: set[str]) -> None:
-        if "midstream_config" in updated:
-            try:
-                self._in_force = InForce.of(ctx.options.midstream_config)
-            except ConfigError as error:
-                raise exceptions.OptionsError(f"midstream_config: {error}") from error
-        if "midstream_db" in updated and self._ledger is None:
-            try:
+        with flows.refused_as(exceptions.OptionsError):
+            if "midstream_config" in updated:
+                self._in_force = flows.in_force(ctx.options)
+            if "midstream_db" in updated and self._ledger is None:
                 self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
                 self._ledger.retain(lambda: self._in_force.config.retention.keep_days)
-            except ValueError as error:
-                raise exceptions.OptionsError(str(error)) from error
 
     async def running(self) -> None:
         if self._ledger is None:
             return
         # Eager would dial the provider on CONNECT, and fail there for one that is down, before anything could reroute.
         ctx.options.update(connection_strategy="lazy", tcp_timeout=max(ctx.options.tcp_timeout, TCP_TIMEOUT))
-        known = upstream.UpstreamOptions.of(ctx.options)
-        relay = Relay(known, self._ledger, lambda: self._in_force.config)
+        relay = Relay(UpstreamOptions.of(ctx.options), self._ledger, lambda: self._in_force.config)
         await relay.start()
         self._relay = relay
         gc.freeze()  # all that was loaded stays: it need not be looked at, 30 ms long, whenever streams have made garbage
@@ -183,21 +164,16 @@ class RelayStreams:
         self._redirect(flow, job, headers)
 
     def _redirect(self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers) -> None:
-        request, relay = flow.request, self._relay
+        relay = self._relay
         if relay is None:
             return
         held.bound(held.handler(ctx, flow.client_conn), flow.client_conn)
-        shown = asked.split_secrets(request.path)[0]  # Gemini's key may be in it, and flows are saved and logged
-        real = (request.scheme, request.host, request.port, shown, request.headers, request.raw_content)
-        self._originals[flow.id] = _Original(job, *real, flow.server_conn.via)
         flow.metadata[flows.RELAYED] = True
         self._passing.add(flow.id)
         headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":
             headers["connection"] = "close"  # mitmproxy never reuses an HTTP/1 connection for an HTTP/2 client
-        request.headers = headers
-        request.scheme, request.host, request.port = "http", *relay.address
-        flow.server_conn.via = None
+        self._originals[flow.id] = Original.point(flow, job, headers, relay.address)
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         if self._relay is not None and data.server.address == self._relay.address and data.client.alpn == b"h2":
@@ -209,7 +185,7 @@ class RelayStreams:
             self._hide_credential(flow)
         if original is None or flow.response is None:
             return
-        self._restore(flow, original)
+        _restore(flow, original)
         flow.metadata[flows.STREAM] = original.job.stream
         flow.response.stream = flow.response.stream or flow.response.status_code != 101
         head = original.job.head
@@ -233,23 +209,12 @@ class RelayStreams:
         if original is None:
             self._hide_credential(flow)
         else:
-            self._restore(flow, original)
+            _restore(flow, original)
 
     def _hide_credential(self, flow: http.HTTPFlow) -> None:
         """Of a request that went to its provider past the relay, which has it by now: from here on flows are saved and logged."""
         if self._in_force.whose(flows.host_of(flow)) is not None:
             flow.request.path = asked.split_secrets(flow.request.path)[0]
-
-    def _restore(self, flow: http.HTTPFlow, original: _Original) -> None:
-        """mitmweb, saved flows and logs show the provider, never the loopback."""
-        request = flow.request
-        request.scheme, request.host, request.port = original.scheme, original.host, original.port
-        request.path, request.headers = original.path, original.headers
-        if original.body is not None:  # else it was streamed, and mitmproxy refuses to have one put there
-            request.raw_content = original.body
-        shown = connection.Server(address=(original.host, original.port))
-        shown.timestamp_start = flow.server_conn.timestamp_start
-        flow.server_conn = shown
 
     async def done(self) -> None:
         if self._poller is not None:
@@ -263,38 +228,21 @@ class RelayStreams:
             self._ledger.shut()
 
 
+def _restore(flow: http.HTTPFlow, original: Original) -> None:
+    original.restore(flow)
+    shown = connection.Server(address=(original.host, original.port))
+    shown.timestamp_start = flow.server_conn.timestamp_start
+    flow.server_conn = shown
+
+
 def _gateway_job(flow: http.HTTPFlow, intercepted: Intercepted | None = None) -> GatewayJob:
-    """What the gateway cannot see of a request itself. A credential in the query goes there and nowhere else."""
-    request, peer, token = flow.request, flow.client_conn.peername, ""
-    if intercepted is None:
-        request.path, token = asked.split_secrets(request.path)
-    modes = [flow.client_conn.proxy_mode, *map(mode_specs.ProxyMode.parse, ctx.options.mode)]
-    return GatewayJob(
-        peer=peer[0] if peer else "",
-        authority=request.host_header or "",
-        token=token,
-        held=held.gauge(held.handler(ctx, flow.client_conn), flow),
-        proxy=next(filter(None, map(_upstream_proxy, modes)), ""),
-        proxy_auth=ctx.options.upstream_auth or "",
-        intercepted=intercepted,
-    )
+    gauge = held.gauge(held.handler(ctx, flow.client_conn), flow)
+    modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
+    return intercept.gateway_job(flow, gauge, modes, ctx.options.upstream_auth or "", intercepted)
 
 
-def _upstream_proxy(mode: mode_specs.ProxyMode) -> str:
-    return f"{mode.scheme}://{mode.address[0]}:{mode.address[1]}" if isinstance(mode, mode_specs.UpstreamMode) else ""
-
-
-def _upstream_request(flow: http.HTTPFlow) -> upstream.UpstreamRequest:
-    request = flow.request
-    proxy = _upstream_proxy(flow.client_conn.proxy_mode)
-    return upstream.UpstreamRequest(
-        method=request.method,
-        url=flows.url_of(flow),
-        headers=list(request.headers.fields),
-        body=request.raw_content or b"",
-        proxy=proxy,
-        proxy_auth=ctx.options.upstream_auth or "",
-    )
+def _upstream_request(flow: http.HTTPFlow) -> UpstreamRequest:
+    return intercept.upstream_request(flow, ctx.options.upstream_auth or "")
 
 
 addons = [RelayStreams()]

@@ -23,7 +23,6 @@ from mitmproxy.flow import Flow
 
 from midstream import flows, taps
 from midstream import ledger as ledgers
-from midstream.config import ConfigError
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.providers import Owner
@@ -107,10 +106,8 @@ class RenderStreams:
 
     def configure(self, updated: set[str]) -> None:
         if "midstream_config" in updated:
-            try:
-                self._in_force = InForce.of(ctx.options.midstream_config)
-            except ConfigError as error:
-                raise exceptions.OptionsError(f"midstream_config: {error}") from error
+            with flows.refused_as(exceptions.OptionsError):
+                self._in_force = flows.in_force(ctx.options)
         if ctx.options.midstream_body_limit < 0:
             raise exceptions.OptionsError(f"midstream_body_limit: {ctx.options.midstream_body_limit} is below 0")
 

@@ -21,7 +21,7 @@ from mitmproxy.proxy import mode_specs
 
 from midstream import flows
 from midstream import ledger as ledgers
-from midstream.config import Config, ConfigError
+from midstream.config import Config
 from midstream.config.in_force import InForce
 from midstream.relay import access, pages
 from midstream.relay.drain import drain
@@ -58,16 +58,11 @@ class WatchStreams:
         loader.add_option(*CONTENT_OPTION)
 
     def configure(self, updated: set[str]) -> None:
-        if "midstream_config" in updated:
-            try:
-                self._in_force = InForce.of(ctx.options.midstream_config)
-            except ConfigError as error:
-                raise exceptions.OptionsError(f"midstream_config: {error}") from error
-        if "midstream_db" in updated and self._ledger is None:
-            try:
+        with flows.refused_as(exceptions.OptionsError):
+            if "midstream_config" in updated:
+                self._in_force = flows.in_force(ctx.options)
+            if "midstream_db" in updated and self._ledger is None:
                 self._ledger = ledgers.Ledger.of(flows.db_path(ctx.options.midstream_db))
-            except ValueError as error:
-                raise exceptions.OptionsError(str(error)) from error
         if "midstream_content" in updated and self._ledger is not None:
             self._listen(self._ledger) if ctx.options.midstream_content else self._forget(self._ledger)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from midstream import ledger
+from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.dialects.registry import Match, Whose, fields
 from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean
@@ -41,6 +44,23 @@ class KeepingHost:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._options, name)
+
+
+@contextmanager
+def refused_as(error_type: type[Exception]) -> Iterator[None]:
+    """Within it, what is wrong with an option is said as mitmproxy wants to be told. error_type: its OptionsError."""
+    try:
+        yield
+    except ValueError as error:
+        raise error_type(str(error)) from error
+
+
+def in_force(options: Any) -> InForce:
+    """The configuration that midstream_config names. Raises ValueError."""
+    try:
+        return InForce.of(options.midstream_config)
+    except ValueError as error:
+        raise ValueError(f"midstream_config: {error}") from error
 
 
 def db_path(option: str) -> Path:
