@@ -9,15 +9,17 @@ providers.py     which host is whose; redaction.py: what is written down nowhere
 dialects/        frames ⇄ events, requests ⇄ conversations, a folder a maker; registry.py recognises, answer.py reads one answer
 recording.py     a stream with its chunk edges and pauses, as a file
 healing/         what follows a failure: plan.py; how two answers join: splice.py, joint.py
-observation.py   events and a clock → one stream's record, of one or more attempts.py; records.py: the rows
+observation.py   events and a clock → one stream's record, of one or more attempts.py, with its gaps.py; records.py: the rows
 tokens.py        tiktoken, offline; prices.py: what it cost
 config/          midstream.toml; keys.py: who may use the gateway
 faults/          breaks on purpose
 store/           SQLite
 ledger.py        the streams that run, and who is told of them
-flows.py         what the addons take from mitmproxy's objects; held.py: what mitmproxy holds for slow clients
+flows.py         what the addons take from mitmproxy's objects; held.py, clients.py: what mitmproxy holds, and of whom
 replay/          I/O: recordings served as a provider
 relay/           I/O: the provider's side of each stream, and the gateway
 watch/           I/O: the live page, Prometheus, OpenTelemetry; what mitmweb shows
 cli/             the `midstream` command
+
+connect.py (curl's --connect-to), locate.py, processes.py and taps.py stand alone, and whoever needs them imports them.
 """

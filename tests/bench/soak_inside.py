@@ -82,9 +82,8 @@ def held() -> dict[str, int]:
 
 
 def breakers() -> dict[str, int]:
-    relay: Any = server.RUNNING[0]
     limits = ctx.master.addons.get("relaystreams")._in_force.config.healing.limits
-    return dict(Counter(state for _, state in relay.means.targets.states(limits, time.monotonic())))
+    return dict(Counter(breaker.state(limits, time.monotonic()) for _, _, breaker in server.breakers()))
 
 
 async def inside(exchange: Exchange, caller: Caller) -> web.StreamResponse:

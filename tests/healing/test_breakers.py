@@ -94,4 +94,4 @@ def test_only_so_many_targets_are_remembered() -> None:
     for number in range(TARGETS_LIMIT * 2):
         targets.of(number, 0.0)
         assert targets.of("kept", 0.0) is kept
-    assert len(list(targets.states(LIMITS, 0.0))) == TARGETS_LIMIT
+    assert len(list(targets.breakers())) == TARGETS_LIMIT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -117,22 +116,17 @@ class Targets:
     """The health of every target that was asked lately."""
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[Hashable, Health] = OrderedDict()
+        self._targets: dict[Hashable, Health] = {}  # the latest last
 
     def of(self, key: Hashable, now: float) -> Health:
         """A target's health; a stranger's is good."""
-        health = self._targets.get(key)
-        if health is None:
-            health = self._targets[key] = Health(Breaker(), Budget(now))
-            while len(self._targets) > TARGETS_LIMIT:
-                self._targets.popitem(last=False)
-        self._targets.move_to_end(key)
+        health = self._targets.pop(key, None) or Health(Breaker(), Budget(now))
+        self._targets[key] = health
+        while len(self._targets) > TARGETS_LIMIT:
+            del self._targets[next(iter(self._targets))]
         return health
 
     def breakers(self) -> Iterator[tuple[Hashable, Breaker]]:
-        """Every known target and its breaker."""
+        """Every known target and its breaker, the latest last; from any thread: to list a dict, unlike an OrderedDict, hashes no
+        key, and so is not interrupted."""
         return ((key, health.breaker) for key, health in list(self._targets.items()))
-
-    def states(self, limits: Limits, now: float) -> Iterator[tuple[Hashable, State]]:
-        """Every known target and the state of its breaker."""
-        return ((key, breaker.state(limits, now)) for key, breaker in self.breakers())

@@ -1,5 +1,6 @@
 """The I/O: what listens on a port or dials one. Everything that decides something is pure and lives above this folder.
 
+intercept.py   points a flow at the relay, and gives it its own face again
 server.py      the relay: only requests with a ticket of this very mitmdump (tickets.py); what each is about: job.py
 ask.py         what a client asks; prepare.py puts it to one target, questions.py each attempt's way of asking
 upstream.py    the provider's side, pooled; attempt.py reads one response, clock.py times its progress

@@ -39,6 +39,11 @@ class Exchange:
     headers: dict[str, str] = field(default_factory=dict)
     read_timeout: float = 120.0
 
+    def allow(self, *methods: str) -> None:
+        """Raises Refusal (405)."""
+        if self.request.method not in methods:
+            raise Refusal(405, f"only {' and '.join(methods)} here", headers={"Allow": ", ".join(methods)})
+
     def json(self, status: int, body: object, **headers: str) -> web.Response:
         return self.answer(status, dump_json(body).encode(), "application/json", headers)
 

@@ -124,7 +124,7 @@ class Gateway:
         if path == "/v1/chat/stream":
             return await self._chat_stream(call)
         if path == "/v1/streams":
-            _allow(call, "GET")
+            call.exchange.allow("GET")
             return self._list(call)
         if stream_id := _stream_of(path):
             return await self._one_stream(call, stream_id)
@@ -132,18 +132,18 @@ class Gateway:
         if page is not None:
             return await page(call.exchange, call.caller)
         if path == "/":
-            _allow(call, "GET", "HEAD")
+            call.exchange.allow("GET", "HEAD")
             return call.exchange.answer(200, ABOUT.encode(), "text/plain; charset=utf-8")
         if registry.recognise_websocket(access.GATEWAY_HOST, path) is not None and "upgrade" in call.headers:
             raise Refusal(501, "the providers' WebSocket APIs are not served here; /v1/chat/stream is")
         dialect = dialect_of_path(path)
         if dialect is not None:
-            _allow(call, "POST")
+            call.exchange.allow("POST")
             return await self._paths.answer(call.exchange, call.caller, dialect)
         raise Refusal(404, f"nothing is served at {path[:200]}; GET / says what is")
 
     async def _chat_stream(self, call: _Call) -> web.StreamResponse:
-        _allow(call, "GET", "POST")
+        call.exchange.allow("GET", "POST")
         delivery = asked.delivery_of(call.headers.get("accept", ""), call.headers.get("upgrade", ""))
         place = asked.place_of(call.headers, call.query)
         if place is not None:
@@ -180,7 +180,7 @@ class Gateway:
         return stream
 
     async def _one_stream(self, call: _Call, stream_id: str) -> web.StreamResponse:
-        _allow(call, "GET", "DELETE")
+        call.exchange.allow("GET", "DELETE")
         stream = self.streams.find(stream_id, call.caller.owner)
         if call.method == "DELETE":
             self.streams.cancel(stream)
@@ -249,11 +249,6 @@ def _stream_of(path: str) -> str:
 def _accepted(call: _Call, stream: Stream) -> web.Response:
     named = {"Location": f"/v1/streams/{stream.id}", "Preference_Applied": "respond-async", "X_Stream_Id": stream.id}
     return call.exchange.json(202, describe(stream), **named)
-
-
-def _allow(call: _Call, *methods: str) -> None:
-    if call.method not in methods:
-        raise Refusal(405, f"only {' and '.join(methods)} here", headers={"Allow": ", ".join(methods)})
 
 
 def _is_visit(headers: dict[str, str], path: str) -> bool:

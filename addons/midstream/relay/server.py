@@ -6,12 +6,13 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import http_exceptions, web
 
 from midstream.config import Config
 from midstream.connect import OURS
+from midstream.healing.breakers import Breaker
 from midstream.ledger import Ledger
 from midstream.relay import heads, native
 from midstream.relay.gateway import Gateway
@@ -39,6 +40,13 @@ LINGER = 1.0
 
 RUNNING: list[Relay] = []
 """The relays of this process, for whoever shows what they do: addons are modules of their own, and meet here."""
+
+
+def breakers() -> Iterator[tuple[str, str, Breaker]]:
+    """Every target that this process asked lately, the latest of a relay last: its provider, its model, its circuit breaker."""
+    for relay in RUNNING:
+        for target, breaker in relay.means.targets.breakers():
+            yield str(getattr(target, "provider", "")), str(getattr(target, "model", "")), breaker
 
 
 class Relay:

@@ -13,7 +13,7 @@ from midstream.config import Config
 from midstream.ledger import Account
 from midstream.observation import Observation
 from midstream.records import StreamRecord, clean
-from midstream.relay.server import RUNNING
+from midstream.relay import server
 from midstream.watch import names
 from midstream.watch.tallies import Family, Labels, Point, Tallies, bounded
 
@@ -153,9 +153,7 @@ def now_families(live: Iterable[Account], config: Config) -> Iterator[Family]:
 def _breakers(config: Config) -> dict[Labels, Point]:
     """The targets that were asked last first; of those beyond the limit the worst."""
     now, found = time.monotonic(), dict[Labels, Point]()
-    for relay in RUNNING:
-        for target, state in reversed(list(relay.means.targets.states(config.healing.limits, now))):
-            provider, model = str(getattr(target, "provider", "")), str(getattr(target, "model", ""))
-            point = bounded(found, labels((names.TARGET, f"{provider}/{model}" if model else provider)))
-            point.value = max(point.value, names.BREAKER_STATES[state])
+    for provider, model, breaker in reversed(list(server.breakers())):
+        point = bounded(found, labels((names.TARGET, f"{provider}/{model}" if model else provider)))
+        point.value = max(point.value, names.BREAKER_STATES[breaker.state(config.healing.limits, now)])
     return found

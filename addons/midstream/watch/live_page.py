@@ -15,11 +15,11 @@ from aiohttp import web
 
 from midstream.config import Config
 from midstream.ledger import Ledger
+from midstream.relay import server
 from midstream.relay.access import Caller
 from midstream.relay.exchange import Exchange
 from midstream.relay.pages import Page
 from midstream.relay.refusal import Refusal
-from midstream.relay.server import RUNNING
 from midstream.store.database import open_reader
 from midstream.watch.board import Target
 from midstream.watch.content import Transcripts
@@ -82,7 +82,7 @@ class LivePage:
         return frozenset(("/", *(f"/live/{name}" for name in self._files)))
 
     async def _file(self, exchange: Exchange, caller: Caller) -> web.StreamResponse:
-        _reads(exchange)
+        exchange.allow("GET", "HEAD")
         file = self._files[exchange.request.rel_url.raw_path.removeprefix("/live/").strip("/") or "index.html"]
         known = exchange.request.headers.get("If-None-Match", "")
         same = file.tag in known
@@ -91,7 +91,7 @@ class LivePage:
 
     async def _events(self, exchange: Exchange, caller: Caller) -> web.StreamResponse:
         """`whole` once, then a `change` for all streams together some times a second; a reconnect gets what it missed."""
-        _reads(exchange)
+        exchange.allow("GET", "HEAD")
         place = _PLACE.fullmatch(exchange.request.headers.get("Last-Event-ID", ""))
         run, n = (place[1], int(place[2])) if place else ("", 0)
         follow = self.feed.follow(run, n)
@@ -114,7 +114,7 @@ class LivePage:
         return b"event: %b\nid: %b:%d\ndata: %b\n\n" % (name.encode(), self.feed.board.run.encode(), n, data)
 
     async def _history(self, exchange: Exchange, caller: Caller) -> web.StreamResponse:
-        _reads(exchange)
+        exchange.allow("GET", "HEAD")
         span = exchange.request.query.get("span", "1h")
         if span not in SPANS:
             raise Refusal(400, f"span: one of {', '.join(SPANS)}")
@@ -135,7 +135,7 @@ class LivePage:
             raise Refusal(503, f"the database cannot be read: {error}") from error
 
     async def _stream(self, exchange: Exchange, caller: Caller) -> web.StreamResponse:
-        _reads(exchange)
+        exchange.allow("GET", "HEAD")
         id_ = exchange.request.rel_url.path.removeprefix("/live/stream/")
         details = self.feed.board.details(id_, self._ledger.live)
         if details is None:
@@ -164,12 +164,8 @@ class LivePage:
 
 def breakers(config: Config) -> Sequence[Target]:
     """Every target that was asked lately and the state of its circuit breaker, in the order of their names."""
-    now = time.monotonic()
-    states = {
-        (str(getattr(target, "provider", "")), str(getattr(target, "model", ""))): state
-        for relay in RUNNING
-        for target, state in relay.means.targets.states(config.healing.limits, now)
-    }
+    limits, now = config.healing.limits, time.monotonic()
+    states = {(provider, model): breaker.state(limits, now) for provider, model, breaker in server.breakers()}
     return [{"provider": name[0], "model": name[1], "breaker": state} for name, state in sorted(states.items())]
 
 
@@ -191,9 +187,3 @@ def _load(file: Path) -> File:
     body = file.read_bytes()
     kind = TYPES[file.suffix]
     return File(body, f"{kind}; charset=utf-8", f'"{hashlib.sha256(body).hexdigest()[:16]}"')
-
-
-def _reads(exchange: Exchange) -> None:
-    """Raises Refusal (405)."""
-    if exchange.request.method not in ("GET", "HEAD"):
-        raise Refusal(405, "only GET here", headers={"Allow": "GET, HEAD"})

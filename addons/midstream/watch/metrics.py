@@ -14,7 +14,6 @@ from midstream.ledger import Ledger
 from midstream.relay.access import Caller
 from midstream.relay.exchange import Exchange
 from midstream.relay.pages import Page
-from midstream.relay.refusal import Refusal
 from midstream.watch import exposition
 from midstream.watch.accounting import Accounting, now_families
 from midstream.watch.tallies import Family, Tallies
@@ -52,10 +51,8 @@ class Metrics:
         return exposition.text(self.families(), (("service.name", SERVICE), ("service.version", release())))
 
     async def _scrape(self, exchange: Exchange, caller: Caller) -> web.StreamResponse:
-        request = exchange.request
-        if request.method not in ("GET", "HEAD"):
-            raise Refusal(405, "only GET here", headers={"Allow": "GET, HEAD"})
-        packed = "gzip" in request.headers.get("Accept-Encoding", "")
+        exchange.allow("GET", "HEAD")
+        packed = "gzip" in exchange.request.headers.get("Accept-Encoding", "")
         async with self._rendering:  # one at a time, and away from the streams' thread
             body = await asyncio.to_thread(self._body, packed)
         encoding = {"Content_Encoding": "gzip"} if packed else {}

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from midstream.config import Config
 from midstream.records import utc
 from midstream.relay.healing import Healing
-from midstream.relay.server import RUNNING
+from midstream.relay.server import RUNNING, breakers
 from midstream.store.database import open_reader
 from midstream.store.queries import By, Filter, Row
 
@@ -77,16 +77,13 @@ def targets(config: Config) -> Table:
     known = {
         _name(target.partition("/")): ("not asked yet", "", "") for route in config.routes for target in route.targets
     }
-    for relay in RUNNING:
-        for target, breaker in relay.means.targets.breakers():
-            name = (str(getattr(target, "provider", "")), str(getattr(target, "model", "")))
-            wait = breaker.wait(limits, now)
-            told = (
-                breaker.state(limits, now).replace("_", "-"),
-                str(breaker.failures),
-                f"in {wait:.1f} s" if wait else "now",
-            )
-            known[name] = told
+    for provider, model, breaker in breakers():
+        wait = breaker.wait(limits, now)
+        known[provider, model] = (
+            breaker.state(limits, now).replace("_", "-"),
+            str(breaker.failures),
+            f"in {wait:.1f} s" if wait else "now",
+        )
     return [
         ("provider", "model", "breaker", "failures in a row", "asked again"),
         *((*key, *known[key]) for key in sorted(known)),
