@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from midstream.relay.log import Expired, Reader, StreamLog
 from midstream.relay.spool import BLOCK, SEGMENTS
 from midstream.relay.turns import QUANTUM
+from relay.fake_loop import FakeLoop
 
 
 def run[T](work: Coroutine[None, None, T]) -> T:
@@ -262,16 +263,16 @@ def test_a_pause_counts_also_when_the_writer_is_cancelled_in_it(monkeypatch: pyt
 
 def test_a_reader_that_has_all_lets_a_paused_writer_go_on() -> None:
     """While nobody read, all was kept, and the log filled up; whoever comes back with the newest frame needs none of it."""
-
-    async def work() -> list[bytes]:
-        log = StreamLog(window=1, spool=SEGMENTS)
-        while True:
-            writing = asyncio.ensure_future(log.append(b"xx"))
-            if (await asyncio.wait({writing}, timeout=0.5))[1]:
-                break
-        with log.reader(log.last) as reader:
-            entries = await reader.take()
-            await writing
-            return [entry.data for entry in entries]
-
-    assert run(work()) == [b"xx"]
+    loop = FakeLoop()
+    log = loop.do(lambda: StreamLog(window=1, spool=SEGMENTS))
+    while (writing := loop.do(lambda: loop.create_task(log.append(b"xx")))).done():
+        pass
+    last = log.last
+    with loop.do(lambda: log.reader(last)) as reader:
+        loop.settle()
+        assert writing.done()
+        assert writing.result() == last + 1
+        taking = loop.do(lambda: loop.create_task(reader.take()))
+        assert [entry.data for entry in taking.result()] == [b"xx"]
+    loop.do(log.discard)
+    loop.close()
