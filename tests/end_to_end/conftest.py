@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from end_to_end import sdk_clients
+from end_to_end.dialect_answers import Mounted
 from end_to_end.harness import SETS, Authority, Provider, Proxy, running
 
 
@@ -20,6 +22,22 @@ def provider(authority: Authority) -> Iterator[Provider]:
     provider = Provider(authority)
     yield provider
     provider.stop()
+
+
+@pytest.fixture(scope="module")
+def primary(authority: Authority) -> Iterator[Provider]:
+    """Whom the SDKs ask, by their own makers' hosts."""
+    provider = Provider(authority, hosts=sdk_clients.HOSTS)
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture(scope="module")
+def spares(authority: Authority) -> Iterator[Mounted]:
+    """Whom a route asks when the primary fails: one of each dialect."""
+    mounted = Mounted(authority, sdk_clients.HOSTS)
+    yield mounted
+    mounted.provider.stop()
 
 
 @pytest.fixture(scope="session")

@@ -87,16 +87,29 @@ async def resets(request: web.Request) -> web.StreamResponse:
 
 def healing_proxy(folder: Path, authority: Authority, primary: Provider, backup: Provider, toml: str) -> Proxy:
     """A mitmdump whose requests to api.openai.com go to the primary, and whose provider `backup` is the other."""
+    table = f'[providers.backup]\ndialect = "openai_chat"\nbase_url = "https://localhost:{backup.port}/v1"\n'
+    return routed_proxy(folder, authority, primary, f'{table}api_key = "sk-backup"\n{toml}', hosts="api.openai.com")
+
+
+def routed_proxy(
+    folder: Path,
+    authority: Authority,
+    primary: Provider,
+    toml: str,
+    *options: str,
+    hosts: str = "*.com",
+    listening: int = 1,
+) -> Proxy:
+    """A mitmdump with this midstream.toml, whose requests to these hosts go to the primary."""
     config = folder / "midstream.toml"
-    config.write_text(
-        f'[providers.backup]\ndialect = "openai_chat"\nbase_url = "https://localhost:{backup.port}/v1"\n'
-        f'api_key = "sk-backup"\n{toml}'
-    )
+    config.write_text(toml)
     return Proxy(
         folder,
+        *options,
         "--set",
         f"midstream_config={config}",
         scripts=("relay_streams.py", "connect_to.py"),
         trust=authority.file,
-        upstream=f"api.openai.com:443:127.0.0.1:{primary.port}",
+        upstream=f"{hosts}:443:127.0.0.1:{primary.port}",
+        listening=listening,
     )

@@ -24,6 +24,7 @@ from end_to_end.dialect_answers import (
     configured,
 )
 from end_to_end.harness import Authority, Provider, Proxy, chunks, running
+from end_to_end.healing import routed_proxy
 from end_to_end.lifecycles import LIFECYCLES
 from end_to_end.sdk_clients import PROVIDERS, Heard, Sdk
 from translated import DIALECTS, GOOGLE, MODELS, OLLAMAS, RESPONSES
@@ -45,35 +46,11 @@ ROUTES = {
 
 
 @pytest.fixture(scope="module")
-def primary(authority: Authority) -> Iterator[Provider]:
-    provider = Provider(authority, hosts=sdk_clients.HOSTS)
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def spares(authority: Authority) -> Iterator[Mounted]:
-    mounted = Mounted(authority, sdk_clients.HOSTS)
-    yield mounted
-    mounted.provider.stop()
-
-
-@pytest.fixture(scope="module")
 def proxy(
     authority: Authority, primary: Provider, spares: Mounted, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("continued")
-    config = folder / "midstream.toml"
-    config.write_text(toml(spares.provider.port))
-    proxy = Proxy(
-        folder,
-        "--set",
-        f"midstream_config={config}",
-        scripts=("relay_streams.py", "connect_to.py"),
-        trust=authority.file,
-        upstream=f"*.com:443:127.0.0.1:{primary.port}",
-    )
-    with running(proxy):
+    with running(routed_proxy(folder, authority, primary, toml(spares.provider.port))) as proxy:
         yield proxy
 
 

@@ -16,7 +16,7 @@ from end_to_end import gateway_chats as chats
 from end_to_end import sdk_clients
 from end_to_end.dialect_answers import ALL, Answer, Break, Model, Mounted, configured
 from end_to_end.harness import Authority, Provider, Proxy, running
-from end_to_end.healing import WORDS
+from end_to_end.healing import WORDS, routed_proxy
 from translated import ANTHROPIC, CHAT, DIALECTS, GOOGLE, MODELS, OLLAMAS
 
 SIXTY = Answer(words=WORDS, output=60)
@@ -139,37 +139,12 @@ intercepted = pytest.mark.parametrize("first", PAGES)
 
 
 @pytest.fixture(scope="module")
-def primary(authority: Authority) -> Iterator[Provider]:
-    provider = Provider(authority, hosts=sdk_clients.HOSTS)
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def spares(authority: Authority) -> Iterator[Mounted]:
-    mounted = Mounted(authority, sdk_clients.HOSTS)
-    yield mounted
-    mounted.provider.stop()
-
-
-@pytest.fixture(scope="module")
 def proxy(
     authority: Authority, primary: Provider, spares: Mounted, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     folder, port = tmp_path_factory.mktemp("deliveries"), chats.free_port()
-    config = folder / "midstream.toml"
-    config.write_text(toml(spares.provider.port))
     modes = ("--mode", "regular", "--mode", f"reverse:http://midstream.internal@{port}")
-    proxy = Proxy(
-        folder,
-        *modes,
-        "--set",
-        f"midstream_config={config}",
-        scripts=("relay_streams.py", "connect_to.py"),
-        trust=authority.file,
-        upstream=f"*.com:443:127.0.0.1:{primary.port}",
-        listening=2,
-    )
+    proxy = routed_proxy(folder, authority, primary, toml(spares.provider.port), *modes, listening=2)
     proxy.port = next(listening for listening in proxy.ports if listening != port)
     proxy.url = f"http://127.0.0.1:{proxy.port}"
     proxy.gateway_url = f"http://127.0.0.1:{port}"  # type: ignore[attr-defined]

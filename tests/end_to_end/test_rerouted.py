@@ -27,7 +27,7 @@ from end_to_end.dialect_answers import (
     text_of,
 )
 from end_to_end.harness import Authority, Provider, Proxy, running
-from end_to_end.healing import resets
+from end_to_end.healing import resets, routed_proxy
 from end_to_end.lifecycles import LIFECYCLES
 from end_to_end.sdk_clients import PROVIDERS, SECRET, Heard, Sdk
 from sdk_requests import CHECKS
@@ -40,35 +40,11 @@ clients = pytest.mark.parametrize("client", DIALECTS)
 
 
 @pytest.fixture(scope="module")
-def primary(authority: Authority) -> Iterator[Provider]:
-    provider = Provider(authority, hosts=sdk_clients.HOSTS)
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def spares(authority: Authority) -> Iterator[Mounted]:
-    mounted = Mounted(authority, sdk_clients.HOSTS)
-    yield mounted
-    mounted.provider.stop()
-
-
-@pytest.fixture(scope="module")
 def proxy(
     authority: Authority, primary: Provider, spares: Mounted, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("rerouted")
-    config = folder / "midstream.toml"
-    config.write_text(toml(spares.provider.port))
-    proxy = Proxy(
-        folder,
-        "--set",
-        f"midstream_config={config}",
-        scripts=("relay_streams.py", "connect_to.py"),
-        trust=authority.file,
-        upstream=f"*.com:443:127.0.0.1:{primary.port}",
-    )
-    with running(proxy):
+    with running(routed_proxy(folder, authority, primary, toml(spares.provider.port))) as proxy:
         yield proxy
 
 
