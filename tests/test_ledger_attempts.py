@@ -220,7 +220,7 @@ def test_a_client_does_not_wait_for_long(ledger: Ledger, monkeypatch: pytest.Mon
     attempt(stream, FIRST, Text(WORDS))
     attempt(stream, FIRST, Text(WORDS), Usage(10, 20))
     in_thread_that_counts(ledger, busy)
-    assert asyncio.run(ledger.billed(stream)) == Usage(10, 20)
+    assert asyncio.run(ledger.billed(stream)) == Usage(10, 20 + 1)  # a content event for a token
     busy.set()
     row, _ = written(ledger, stream)
     assert row.output_tokens == COUNT + 20  # the row has it all
@@ -230,4 +230,4 @@ def test_after_the_end_nobody_counts_and_nothing_is_raised(ledger: Ledger) -> No
     stream = account()
     attempt(stream, FIRST, Text(WORDS))
     ledger.shut()
-    assert asyncio.run(ledger.billed(stream)) == Usage()
+    assert asyncio.run(ledger.billed(stream)) == Usage(None, 1)

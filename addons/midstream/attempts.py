@@ -71,11 +71,12 @@ class Attempt(AttemptRecord):
         self.usage_source = "tiktoken" if exact and self.usage_source != "estimate" else "estimate"
 
     def billed(self) -> Usage:
-        """The row's counts (of which a tokenizer may have made some), with what only the provider's usage holds."""
+        """The row's counts (of which a tokenizer may have made some), with what only the provider's usage holds. Where the tokenizer
+        has not come to it yet, a content event is taken for a token, which it mostly is: a part of a sum is no sum."""
         usage = self.usage or Usage()
         output = self.output_tokens
-        if output is None and not self.chunks and self.input_tokens is not None:
-            output = 0
+        if output is None and (self.chunks or self.input_tokens is not None):
+            output = self.chunks
         return Usage(
             input_tokens=self.input_tokens,
             output_tokens=output,

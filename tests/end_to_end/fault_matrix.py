@@ -62,7 +62,7 @@ FIRST_TOKEN, TOTAL = 8, 30
 HANGS = 75.0
 """Seconds by which every answer must have ended, one way or another: the total, and time for a slow machine."""
 
-WAITING, WORKING = 48, 12
+WAITING, WORKING = 24, 6
 """How many cells run at once: of those that wait, and of the others."""
 
 PROVIDERS = {**OF_SDKS, BEDROCK: "bedrock", COHERE: "cohere"}
