@@ -26,7 +26,7 @@ bench-peers:
 
 # Break every dialect, delivery and on_break policy with every fault, and print what came of it
 faults *options:
-    uv run pytest -q -s tests/end_to_end/test_fault_matrix.py {{options}}
+    uv run pytest -q -s -n 0 tests/end_to_end/test_fault_matrix.py {{options}}
 
 # The sixteen ways to fail, with the time-outs that users have, through midstream and with the SDK alone
 catalogue:
