@@ -71,8 +71,10 @@ class Attempt(AttemptRecord):
         self.usage_source = "tiktoken" if exact and self.usage_source != "estimate" else "estimate"
 
     def billed(self) -> Usage:
-        """The row's counts (of which a tokenizer may have made some), with what only the provider's usage holds. Where the tokenizer
-        has not come to it yet, a content event is taken for a token, which it mostly is: a part of a sum is no sum."""
+        """The row's counts (of which a tokenizer may have made some), with what only the provider's usage holds.
+
+        Where the tokenizer has not come to it yet, a content event is taken for a token, which it mostly is: a part of a sum
+        is no sum."""
         usage = self.usage or Usage()
         output = self.output_tokens
         if output is None and (self.chunks or self.input_tokens is not None):
