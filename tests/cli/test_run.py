@@ -14,8 +14,6 @@ from cli.process import Cli, command
 from midstream.cli import main, proxy
 from midstream.cli.ca import ca_of
 
-READY = 60
-
 
 @pytest.fixture
 def running(environment: dict[str, str], confdir: Path, tmp_path: Path) -> subprocess.Popen[str]:

@@ -114,7 +114,6 @@ def test_every_field() -> None:
     assert write_request(plain(conversation)).body == {**body, "input": [{"role": "user", "content": "hi"}]}
 
 
-INPUT_IMAGE = {"type": "input_image", "image_url": PNG, "detail": "auto"}
 ITEMS = [
     {
         "role": "user",
@@ -315,7 +314,6 @@ JSON = st.recursive(
     max_leaves=6,
 )
 TYPES = st.sampled_from(["message", "reasoning", "function_call", "function_call_output", "web_search_call", "odd"])
-ITEM_FIELDS = ("role", "content", "summary", "call_id", "name", "arguments", "output", "id")
 ITEM = st.fixed_dictionaries(
     {},
     optional={

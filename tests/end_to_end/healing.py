@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from end_to_end.harness import Authority, Handler, Provider, Proxy
 WORDS = tuple(f"w{n:02d} " for n in range(60))
 """The whole answer, sixty tokens."""
 WHOLE = "".join(WORDS)
-
-type Script = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
 
 
 def chunk(text: str = "", finish: str | None = None, **more: Any) -> bytes:
