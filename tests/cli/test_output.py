@@ -88,10 +88,17 @@ def test_json_is_json_whatever_the_values(capsys: pytest.CaptureFixture[str]) ->
         (1500, "1.50 s"),
         (59_990, "59.99 s"),
         (61_000, "1 min 1 s"),
+        (float("inf"), "inf ms"),
+        (float("nan"), "nan ms"),
     ],
 )
 def test_durations_in_the_unit_one_would_say(value: float, text: str) -> None:
     assert milliseconds(value) == text
+
+
+@pytest.mark.parametrize("stamp", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "yesterday\x1b"])
+def test_a_moment_that_no_clock_here_can_show_stays_as_it_is(stamp: str) -> None:
+    assert written(Column("t", "time", "time"), stamp) == clean(stamp)
 
 
 def test_sizes_and_money() -> None:

@@ -82,6 +82,12 @@ def test_an_attempt_that_got_no_token_only_waited_and_shows_however_short_it_was
     assert "#" not in line
 
 
+@pytest.mark.parametrize("beyond", [5000.0, 1e308])
+def test_a_first_token_beyond_the_attempts_end_is_drawn_at_its_end(beyond: float) -> None:
+    _, line, *_ = drawn(BROKEN | {"ttft_ms": beyond}, stream={})
+    assert line.count("#") == 1
+
+
 def test_a_short_stream_of_tokens_after_a_long_wait_shows() -> None:
     assert "#" in drawn(BROKEN | {"ttft_ms": 1999.0})[1]
 

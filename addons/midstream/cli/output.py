@@ -194,8 +194,8 @@ def _written_text(column: Column, value: str) -> str:
 
 def milliseconds(value: float) -> str:
     """A duration in the unit one would say it in."""
-    if value < 1000:
-        return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+    if value < 1000 or not math.isfinite(value):  # a database may hold infinity
+        return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
     seconds = value / 1000
     return f"{seconds:.2f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
@@ -215,6 +215,6 @@ def local_time(stamp: str) -> str:
 
     try:
         moment = datetime.fromisoformat(stamp).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter at either end of the calendar
         return clean(stamp)
     return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -118,11 +118,16 @@ def _bar(span: Span, whole: float, width: int, ink: Ink, style: str) -> Text:
     """At least one character for each of what there was: an attempt, and its streaming."""
     from rich.text import Text
 
-    start = min(round(span.start / whole * width), width - 1)
-    end = max(start + 1, min(round(span.end / whole * width), width))
-    first = end if span.first is None else max(start, min(round(span.first / whole * width), end - 1))
+    start = min(_place(span.start, whole, width), width - 1)
+    end = max(start + 1, _place(span.end, whole, width))
+    first = end if span.first is None else max(start, min(_place(span.first, whole, width), end - 1))
     bar = Text(" " * start).append(ink.wait * (first - start), style="dim")
     return bar.append(ink.stream * (end - first), style=style)
+
+
+def _place(at: float, whole: float, width: int) -> int:
+    """Where in a bar; at its end what a row puts beyond the stream's."""
+    return round(min(at / whole, 1.0) * width)
 
 
 def _span(stream: Mapping[str, Any], attempt: Mapping[str, Any]) -> Span:
