@@ -1,8 +1,8 @@
-"""One table, in one run: no proxy, plain mitmdump (streaming), midstream measuring, relaying, and relaying with a route, and the
-gateways that `just bench-peers` has installed.
+"""One table, one run: no proxy, plain mitmdump (streaming), midstream measuring, relaying, relaying with a route, all of it, and
+the gateways that `just bench-peers` has installed.
 
     python tests/bench/bench.py [--quick] [--rounds N] [--only direct,plain,relaying] [--json FILE]
-    python tests/bench/bench.py anew | slow     # more of midstream's own: see docs/performance.md
+    python tests/bench/bench.py anew | cost | slow     # more of midstream's own: see docs/performance.md
 
 Machines are noisy: only what one run compares means anything. Contenders take turns within every round; the table shows the
 medians over the rounds.
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import anew
+import cost
 import peers
 import slow
 from contender import PROXIES, Contender, providing, running
@@ -23,7 +24,7 @@ from measures import FULL, QUICK, Measuring
 from sheet import BESIDE, Sheet
 from targets import verdicts
 
-PARTS = {"anew": anew.run, "slow": slow.run}
+PARTS = {"anew": anew.run, "cost": cost.run, "slow": slow.run}
 
 
 def compare(names: tuple[str, ...], rounds: int, *, quick: bool) -> Sheet:

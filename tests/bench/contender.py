@@ -26,6 +26,7 @@ SCRIPTS = {
     "measuring": ADDONS / "measure_streams.py",
     "relaying": ADDONS / "relay_streams.py",
     "healing": ADDONS / "relay_streams.py",
+    "all": ADDONS / "all.py",
 }
 PROXIES = tuple(SCRIPTS)
 ROUTED = """

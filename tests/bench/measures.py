@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cost
 from client import Heard, Reader, Writer, ask, connect, percentile, request_of, stream
 from contender import Contender, Provider
 from crowd import Crowd
@@ -29,19 +30,25 @@ something else is not the proxy's limit."""
 @dataclass(frozen=True)
 class Effort:
     """How long a round takes. flood: seconds. asks: of one stream. crowd: seconds after all have opened. calls: seconds.
-    steps: the numbers of streams at which `sustained` looks."""
+    each: requests of each of a few clients. steps: the numbers of streams at which `sustained` looks."""
 
     flood: float
     asks: int
     crowd: float
     calls: float
+    each: int
     steps: Sequence[int]
 
 
 FULL = Effort(
-    flood=1.5, asks=25, crowd=3.0, calls=2.0, steps=(10, 25, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1000)
+    flood=1.5,
+    asks=25,
+    crowd=3.0,
+    calls=2.0,
+    each=15,
+    steps=(10, 25, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1000),
 )
-QUICK = Effort(flood=0.7, asks=15, crowd=1.5, calls=1.0, steps=(10, 50, 100, 200, 300, 400, 500))
+QUICK = Effort(flood=0.7, asks=15, crowd=1.5, calls=1.0, each=8, steps=(10, 50, 100, 200, 300, 400, 500))
 
 
 @dataclass
@@ -77,6 +84,9 @@ class Measuring:
                 self.flood(contender, streams)
         for contender in self.contenders:
             asyncio.run(self.calls(contender))
+        for contender in self.contenders:
+            if contender.process is not None and contender.peer is None:  # the others take no CONNECT
+                asyncio.run(self.costs(contender))
 
     async def one_stream(self) -> None:
         """One after another, on a kept connection each; contenders in turn, so that a slow moment hits everybody."""
@@ -164,6 +174,12 @@ class Measuring:
             count += 1
         writer.close()
         return count
+
+    async def costs(self, contender: Contender) -> None:
+        """What a connection and a request take, of the processor."""
+        for measure, value in (await cost.of_requests(contender, self.provider, self.effort.each)).items():
+            self.sheet.note(measure, contender.name, value)
+        self.say(f"CPU of requests: {contender.name}")
 
     def sustained(self, contender: Contender) -> None:
         """Open more and more streams at 50 tokens/s; note how many there were before tokens came late."""
