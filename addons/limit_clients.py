@@ -18,7 +18,7 @@ from typing import Any
 from mitmproxy import connection, ctx
 from mitmproxy.proxy import commands, events
 
-from midstream import clients, held
+from midstream import arrivals, clients, held
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +36,13 @@ class LimitClients:
     def __init__(self) -> None:
         self._guards: dict[str, _Guard] = {}
         self._poller: asyncio.Task[None] | None = None
+        self._arrivals = arrivals.Arrivals()
 
     def running(self) -> None:
         self._poller = asyncio.create_task(self._poll())
 
-    def client_connected(self, client: connection.Client) -> None:
+    async def client_connected(self, client: connection.Client) -> None:
+        await self._arrivals.turn()
         handler = held.handler(ctx, client)
         if handler is not None and client.transport_protocol == "tcp":
             self._guards[client.id] = handler.layer = _Guard(handler, client)

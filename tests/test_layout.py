@@ -28,7 +28,7 @@ LAYERS = (
     ("store",),
     ("ledger",),
     ("flows", "held"),
-    ("clients",),
+    ("arrivals", "clients"),
     ("replay",),
     ("relay",),
     ("watch",),

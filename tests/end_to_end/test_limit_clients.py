@@ -128,6 +128,18 @@ def test_an_idle_connection_is_closed_and_one_with_an_answer_is_not(
         run(ask)
 
 
+def test_all_of_many_who_arrive_at_once_are_served(port: int) -> None:
+    """They come in one by one; those who leave meanwhile keep nobody waiting."""
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) for _ in range(60)]
+    for number, client in enumerate(clients):
+        client.sendall(request("GET /healthz"))
+        if number % 3 == 0:
+            client.close()
+    assert all(client.recv(12) == b"HTTP/1.1 200" for number, client in enumerate(clients) if number % 3)
+    for client in clients:
+        client.close()
+
+
 def test_a_head_without_end_is_refused(proxy: Proxy, port: int) -> None:
     before = memory(proxy)
     for start in (b"GET /", b"GET / HTTP/1.1\r\nx: ", b"GET / HTTP/1.1\r\n"):
