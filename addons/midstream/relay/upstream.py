@@ -26,7 +26,11 @@ KEEPALIVE = 90.0
 """Seconds an idle provider connection is kept; the providers' own front ends close theirs after 60 to 600."""
 
 READ_SIZE = 32 * 1024
-"""Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this, plus at most 256 KiB read at once)."""
+"""Bytes read ahead of a provider before it is paused (aiohttp pauses at twice this, plus READ_AT_ONCE, over TLS twice that)."""
+
+READ_AT_ONCE = 64 * 1024
+"""Bytes taken from a socket at once; asyncio's 256 KiB are a thousand chunks, for which all other streams wait, and which are
+read and passed on for a client that may never take them."""
 
 PIECE = QUANTUM
 """Bytes passed on at once: what is made of a piece (events, frames) is many times its size, and other streams wait for it."""
@@ -166,11 +170,26 @@ class _Connection(ResponseHandler):
 
     __slots__ = ()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        _read_less(transport)
+
     def pause_reading(self) -> None:
         self._reading_paused = True
         if self.transport is not None:
             with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):  # it is closing
                 self.transport.pause_reading()
+
+
+def _read_less(transport: Any) -> None:
+    """READ_AT_ONCE instead of what asyncio (3.12 to 3.14) has as an attribute: of a socket's transport, or of TLS's protocol."""
+    tls: Any = getattr(transport, "_ssl_protocol", None)
+    if tls is not None and hasattr(tls, "_ssl_buffer_view"):
+        tls.max_size, tls._ssl_buffer = READ_AT_ONCE, bytearray(READ_AT_ONCE)
+        tls._ssl_buffer_view = memoryview(tls._ssl_buffer)
+        tls._set_read_buffer_limits(READ_AT_ONCE)
+    elif hasattr(transport, "max_size"):
+        transport.max_size = READ_AT_ONCE
 
 
 class Upstream:
