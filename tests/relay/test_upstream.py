@@ -38,7 +38,7 @@ def test_what_is_taken_of_a_socket_at_once_is_little(
         ResponseHandler.data_received(self, data)
 
     monkeypatch.setattr(upstreams._Connection, "data_received", see, raising=False)
-    assert asyncio.run(asyncio.wait_for(_fetch(tmp_path, 600, tls=tls), 30)) == 600_000
+    assert asyncio.run(asyncio.wait_for(_fetch(tmp_path, 300, tls=tls), 30)) == 300_000
     assert max(sizes) <= (2 if tls else 1) * upstreams.READ_AT_ONCE < sum(sizes)
 
 
