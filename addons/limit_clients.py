@@ -19,6 +19,7 @@ from mitmproxy import connection, ctx
 from mitmproxy.proxy import commands, events
 
 from midstream import arrivals, clients, held
+from midstream.records import clean
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class _Guard:
         try:
             yield from self._layer.handle_event(event)
         except Exception as error:  # whatever it is, it is about what a stranger has sent
-            reason = f"mitmproxy cannot handle what was sent ({type(error).__name__}: {str(error)[:200]!r})"
+            reason = f"mitmproxy cannot handle what was sent ({type(error).__name__}: {clean(str(error), 200)!r})"
             log.debug("%s", reason, exc_info=True)
             yield from self._close(self._client, reason)
         if isinstance(event, events.DataReceived):

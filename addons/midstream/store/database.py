@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import platform
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +59,20 @@ def open_reader(path: Path | str) -> Reader:
         raise ValueError(
             f"{file} cannot be read as a database of midstream: {error}. {sqlite_errors.advice(error, file)}"
         ) from error
+
+
+@contextmanager
+def asking(path: Path, seconds: float = math.inf) -> Iterator[Reader]:
+    """A reader for the time of the block. Raises FileNotFoundError, ValueError for whatever cannot be read, and TimeoutError
+    once it has taken longer than so many seconds."""
+    with open_reader(path) as reader:
+        reader.stop_after(seconds)
+        try:
+            yield reader
+        except sqlite3.Error as error:
+            if sqlite_errors.code(error) == sqlite3.SQLITE_INTERRUPT:
+                raise TimeoutError(f"no answer within {seconds:g} s") from error
+            raise ValueError(f"{path}: {error}. {sqlite_errors.advice(error, path)}") from error
 
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:

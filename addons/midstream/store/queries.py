@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +18,9 @@ from midstream.store import survey as surveys
 from midstream.store.survey import OUTCOMES, SAMPLE, By, Row
 
 __all__ = ["EVERY", "OUTCOMES", "SAMPLE", "By", "Filter", "Reader", "Row"]
+
+LOOK = 10_000
+"""Instructions of SQLite's between two looks at the clock: less than a millisecond of them."""
 
 HOURS_KNOW = {"model", "provider", "since", "until"}
 """What of a Filter can be asked of streams whose rows are gone."""
@@ -77,6 +81,11 @@ class Reader:
 
     def close(self) -> None:
         self._conn.close()
+
+    def stop_after(self, seconds: float) -> None:
+        """From then on whatever is asked ends as SQLite's error `interrupted`."""
+        until = monotonic() + seconds
+        self._conn.set_progress_handler(lambda: monotonic() > until, LOOK)
 
     def streams(self, which: Filter = EVERY, limit: int = 50) -> list[Row]:
         """The rows of `streams`, newest first."""

@@ -20,7 +20,7 @@ from midstream.relay.access import Caller
 from midstream.relay.exchange import Exchange
 from midstream.relay.pages import Page
 from midstream.relay.refusal import Refusal
-from midstream.store.database import open_reader
+from midstream.store.database import asking
 from midstream.watch.board import Target
 from midstream.watch.content import Transcripts
 from midstream.watch.feed import Feed, Message
@@ -127,7 +127,7 @@ class LivePage:
 
     def _ask_history(self, span: str) -> Any:
         try:
-            with open_reader(self._db) as reader:
+            with asking(self._db) as reader:
                 return history(reader, span, datetime.now(UTC))
         except FileNotFoundError:
             return {"span": span, "step": SPANS[span].step, "since": 0, "buckets": [], "models": [], "targets": []}
@@ -153,7 +153,7 @@ class LivePage:
 
     def _ask_stream(self, id_: str) -> dict[str, Any]:
         try:
-            with open_reader(self._db) as reader:
+            with asking(self._db) as reader:
                 row = reader.stream(id_)
                 return {"stream": row, "attempts": reader.attempts(row["id"]), "moments": []}
         except (FileNotFoundError, LookupError):

@@ -121,8 +121,8 @@ class _Pusher:
 
     def _push(self) -> None:
         """What a collector does not take is in the next push: the sum since the start, or since the last that arrived."""
-        families, now = self._metrics.families(), time.time_ns()
         try:
+            families, now = self._metrics.families(), time.time_ns()
             if self._exporter.export(self._encoder.encode(families, now)) is otel.MetricExportResult.SUCCESS:
                 self._encoder.arrived(families, now)
         except Exception:

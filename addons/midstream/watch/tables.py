@@ -12,13 +12,16 @@ from midstream.config import Config
 from midstream.records import utc
 from midstream.relay.healing import Healing
 from midstream.relay.server import RUNNING, breakers
-from midstream.store.database import open_reader
+from midstream.store.database import asking
 from midstream.store.queries import By, Filter, Row
 
 type Table = Sequence[Sequence[str]]
 
 HOURS_LIMIT = 24 * 366 * 100
 """As far as a command can look back."""
+
+PATIENCE = 1.0
+"""Seconds that a command may ask the database: mitmproxy's commands hold up its event loop, and so every stream."""
 
 
 def _count(value: Any) -> str:
@@ -59,10 +62,14 @@ def stats(db: Path, by: str, hours: int) -> Table:
     since = utc(datetime.now(UTC) - timedelta(hours=hours))
     names = (by, *(name for name, _ in COLUMNS.values()))
     try:
-        with open_reader(db) as reader:
+        with asking(db, PATIENCE) as reader:
             rows = reader.stats(by, Filter(since=since))  # type: ignore[arg-type]  # one of the groups, as was seen to
     except FileNotFoundError:
         rows = []
+    except TimeoutError as error:
+        raise ValueError(
+            f"{error}, and all streams wait meanwhile: ask for fewer hours, or `midstream stats`"
+        ) from error
     return [names, *(_line(by, row) for row in rows)]
 
 
