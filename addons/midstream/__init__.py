@@ -16,6 +16,7 @@ faults/          breaks on purpose
 store/           SQLite
 ledger.py        the streams that run, and who is told of them
 flows.py         what the addons take from mitmproxy's objects; held.py, clients.py: what mitmproxy holds, and of whom
+arrivals.py      new clients come in one by one while the event loop is busy
 replay/          I/O: recordings served as a provider
 relay/           I/O: the provider's side of each stream, and the gateway
 watch/           I/O: the live page, Prometheus, OpenTelemetry; what mitmweb shows

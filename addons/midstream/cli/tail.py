@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class Watch:
 
     def targets(self) -> list[Row]:
         """How the targets did of late."""
-        since = tail_screen.utc_now() - timedelta(minutes=tail_screen.MINUTES)
+        since = datetime.now(UTC) - timedelta(minutes=tail_screen.MINUTES)
         return tail_screen.health(self._reader.attempts_since(since))
 
 
@@ -165,4 +165,4 @@ def _follow_live(watch: Watch) -> None:
                 screen.sample(watch.open)
             screen.end(rows)
             size = (out.width, out.height)
-            live.update(screen.draw(watch.open, targets, tail_screen.utc_now(), size), refresh=True)
+            live.update(screen.draw(watch.open, targets, datetime.now(UTC), size), refresh=True)

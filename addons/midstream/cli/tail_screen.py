@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from midstream.cli.charts import BLOCKS, spark
@@ -197,7 +197,3 @@ def health(attempts: Sequence[Row]) -> list[dict[str, Any]]:
             target["failed"] += 1
             target["in_a_row"] += 1
     return list(found.values())
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
