@@ -39,12 +39,14 @@ class _Stream:
         self._decoder: AnswerDecoder | None = None
         self._unread: list[bytes] = []
         self._arrived = 0.0
+        self._opened = False
         self._account = flows.account(flow, match, match.facts.model)
         self._observation = self._account.observation
         request = flow.request
         self._account.prompt = lambda: flows.prompt_of(match, flows.body_of(request))
 
     def open(self) -> None:
+        self._opened = True
         self._ledger.open(self._account)
 
     def begin(self, response: http.Response) -> None:
@@ -79,7 +81,8 @@ class _Stream:
             self._ledger.spill(self._account)
 
     def forget(self) -> None:
-        self._ledger.forget(self._account)
+        if self._opened:  # else nobody has heard of it: no reason to wake the store's thread
+            self._ledger.forget(self._account)
 
     def end(self, outcome: Outcome, error_type: str = "", error: str = "", *, http_status: int | None = None) -> None:
         self._observation.record.http_status = http_status or self._observation.record.http_status
