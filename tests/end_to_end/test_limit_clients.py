@@ -41,7 +41,16 @@ def proxy(
     scripts = ("limit_clients.py", *chats.SCRIPTS)
     proxy = chats.gateway_proxy(folder, authority, provider, confdir, "", "-s", str(script), scripts=scripts)
     with running(proxy):
+        provider.handler = answering(*WHOLE)
+        run(lambda session: _one_chat(session, chats.url_of(proxy)))
+        proxy.rows(
+            1
+        )  # written by the thread that has loaded the tokenizers by now: memory is compared with what it is then
         yield proxy
+
+
+async def _one_chat(session: aiohttp.ClientSession, url: str) -> None:
+    await chats.over_sse(session, url, chats.ASK)
 
 
 @pytest.fixture
