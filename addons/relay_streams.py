@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy import mode_specs, server_hooks
+from mitmproxy.proxy import events, mode_specs, server_hooks
 
 from midstream import connect, flows, held
 from midstream import ledger as ledgers
@@ -24,6 +24,7 @@ from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.relay import access, ask, asked, heads, intercept, tickets
 from midstream.relay.drain import drain, passed_on
+from midstream.relay.inlet import Inlet
 from midstream.relay.intercept import Original
 from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
@@ -178,6 +179,15 @@ class RelayStreams:
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         if self._relay is not None and data.server.address == self._relay.address and data.client.alpn == b"h2":
             data.server.address = connect.Fresh(self._relay.address)
+
+    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        server, handler = data.server, held.handler(ctx, data.client)
+        if self._relay is not None and server.sockname and server.peername == self._relay.address and handler is not None:
+            self._relay.inlets[server.sockname] = Inlet(handler, server, events.DataReceived)
+
+    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        if self._relay is not None and data.server.sockname and data.server.peername == self._relay.address:
+            self._relay.inlets.pop(data.server.sockname, None)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         original = self._originals.pop(flow.id, None)

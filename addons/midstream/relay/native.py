@@ -88,6 +88,7 @@ class ClientOut:
         self._request = request
         self._record = job.account.observation.record
         self._between_frames = True
+        self._chunked = False
         self._written = self._seen = 0
         self._keepalive = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -95,6 +96,7 @@ class ClientOut:
 
     async def begin(self, head: Head, keepalive: bytes) -> None:
         self.response = await begin(self._job, head, self._request)
+        self._chunked = self.response.chunked
         if keepalive:
             self._keepalive = keepalive
             self._timer = asyncio.get_running_loop().call_later(KEEPALIVE, self._look)
@@ -102,11 +104,11 @@ class ClientOut:
     async def write(self, data: bytes) -> None:
         self._between_frames = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))  # first: the write may wait for long
         self._written += 1
-        transport = self._request.transport
-        if transport is None or transport.get_write_buffer_size() or len(data) > AT_ONCE:
+        transport = self._request.transport if self._chunked else None
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size() or len(data) > AT_ONCE:
             await self._in_time(self.response.write(data))
-        else:  # this does not wait, so that it needs no time-out
-            await self.response.write(data)
+        elif data:  # this does not wait, so that it needs no time-out, nor what aiohttp does to find out
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         if self._job.held() > HELD_LIMIT:
             await self._in_time(catch_up(self._job.held))
 

@@ -17,6 +17,7 @@ from midstream.ledger import Ledger
 from midstream.relay import heads, native
 from midstream.relay.gateway import Gateway
 from midstream.relay.healing import Means
+from midstream.relay.inlet import Arrival, Inlets
 from midstream.relay.job import GatewayJob, Job
 from midstream.relay.reattach import STOP_WAIT, Reattach
 from midstream.relay.redelivery import Redelivery
@@ -37,6 +38,9 @@ ADDED_HEADERS = 8
 
 LINGER = 1.0
 """Seconds that a connection takes what still comes of a body that was refused, so that mitmproxy sees why."""
+
+BACKLOG = 512
+"""Connections that wait to be taken: all that mitmproxy opens while the event loop goes round once."""
 
 RUNNING: list[Relay] = []
 """The relays of this process, for whoever shows what they do: addons are modules of their own, and meet here."""
@@ -72,15 +76,21 @@ class Relay:
             max_field_size=heads.FIELD_LIMIT + LINE_MARGIN,
             max_headers=heads.COUNT_LIMIT + ADDED_HEADERS,
         )
+        self.inlets: Inlets = {}
+        """mitmproxy's ends of its connections to here, which the addon keeps up to date."""
+        self._server = server
+        self._listening: asyncio.Server | None = None
         self._runner = web.ServerRunner(server, shutdown_timeout=1)
 
     async def start(self) -> None:
         """Listen on a loopback port of the system's choosing."""
         await self._runner.setup()
-        listener = socket.create_server((self.address[0], 0), backlog=512)
+        listener = socket.create_server((self.address[0], 0), backlog=BACKLOG)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # each connection inherits it
-        await web.SockSite(self._runner, listener, backlog=512).start()
-        self.address = self._runner.addresses[0][:2]
+        self._listening = await asyncio.get_running_loop().create_server(
+            lambda: Arrival(self._server(), self.inlets), sock=listener, backlog=BACKLOG
+        )
+        self.address = listener.getsockname()
         OURS.add(self.address)
         RUNNING.append(self)
         self._ledger.occupied.append(lambda: self._gateway.streams.read)
@@ -118,6 +128,8 @@ class Relay:
             task.cancel()
         if delivering:
             await asyncio.wait(delivering, timeout=STOP_WAIT)
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
         await self.means.upstream.close()
 

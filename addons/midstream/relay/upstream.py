@@ -174,6 +174,10 @@ class _Connection(ResponseHandler):
         super().connection_made(transport)
         _read_less(transport)
 
+    def resume_reading(self, *how: Any, **more: Any) -> None:
+        if self._reading_paused:  # aiohttp asks for it behind every read
+            super().resume_reading(*how, **more)
+
     def pause_reading(self) -> None:
         self._reading_paused = True
         if self.transport is not None:
