@@ -181,12 +181,12 @@ class RelayStreams:
             data.server.address = connect.Fresh(self._relay.address)
 
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        server, handler = data.server, held.handler(ctx, data.client)
-        if self._relay is not None and server.sockname and server.peername == self._relay.address and handler is not None:
-            self._relay.inlets[server.sockname] = Inlet(handler, server, events.DataReceived)
+        relay, server = self._relay, data.server
+        if relay is not None and server.sockname and server.peername == relay.address:
+            relay.inlets[server.sockname] = Inlet(held.handler(ctx, data.client), server, events.DataReceived)
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        if self._relay is not None and data.server.sockname and data.server.peername == self._relay.address:
+        if self._relay is not None and data.server.sockname:
             self._relay.inlets.pop(data.server.sockname, None)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -211,6 +211,8 @@ class RelayStreams:
 
     def response(self, flow: http.HTTPFlow) -> None:
         self._passing.discard(flow.id)
+        if (original := self._originals.pop(flow.id, None)) is not None:  # another addon has answered
+            _restore(flow, original)
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._passing.discard(flow.id)

@@ -293,7 +293,9 @@ def test_a_tail_on_a_terminal_shows_what_is_in_flight(db: Path, environment: dic
     with tailing(environment | {"TERM": "xterm", "COLUMNS": "200"}, "--db", str(db), stdout=theirs) as process:
         os.close(theirs)  # so that the end of the command is the end of what we read
         seen = b""
-        while b"running" not in seen:  # the store writes it in its own time, and the screen is drawn without it until then
+        while (
+            b"running" not in seen
+        ):  # the store writes it in its own time, and the screen is drawn without it until then
             seen += os.read(ours, 65536)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

@@ -162,6 +162,30 @@ def test_saved_flows_show_the_provider_never_the_loopback(
     assert b"midstream-ticket" not in saved.read_bytes()
 
 
+ANSWERS = """
+from mitmproxy import http
+
+def request(flow):
+    flow.response = http.Response.make(418, "mine")
+"""
+
+
+def test_an_addon_behind_ours_that_answers_itself_leaves_no_loopback_in_the_flow(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    provider.handler = chunks(*WHOLE)
+    saved, answers, before = tmp_path / "flows", tmp_path / "answers.py", len(provider.requests)
+    answers.write_text(ANSWERS)
+    more = ("--save-stream-file", str(saved), "-s", str(answers))
+    with running(start(tmp_path, confdir, authority, provider, *more)) as proxy:
+        assert ask(proxy, app) == (418, b"mine")
+    with saved.open("rb") as file:
+        (flow,) = flow_io.FlowReader(file).stream()
+    assert flow.request.pretty_url == CHAT  # type: ignore[attr-defined]
+    assert b"midstream-ticket" not in saved.read_bytes()
+    assert len(provider.requests) == before
+
+
 def test_a_dead_provider_does_not_fail_the_connect(
     authority: Authority, confdir: Path, tmp_path: Path, app: str
 ) -> None:

@@ -1,5 +1,5 @@
-"""The way back into mitmproxy: what the relay answers is handed to mitmproxy's connection handler, in the same event loop, and not
-sent through the system to be read again.
+"""The way back into mitmproxy: what the relay answers is handed to mitmproxy's connection handler, in the same event loop. It
+does not go through the system to be read again.
 
 So a chunk costs one send and one receive less, and comes a turn or two of the event loop sooner: the more is going on, the longer
 these take. Requests come over the loopback socket, which also begins and ends a connection. Knows mitmproxy's objects by their
@@ -21,7 +21,8 @@ CROWDED = 64 * 1024
 class Inlet:
     """mitmproxy's end of one connection to the relay.
 
-    handler: mitmproxy's, of the client's connection. server: that to the relay, as mitmproxy knows it. received: its DataReceived.
+    handler: mitmproxy's, of the client's connection. server: the one to the relay, as mitmproxy knows it. received: its
+    DataReceived.
     """
 
     def __init__(self, handler: Any, server: Any, received: Callable[[Any, bytes], Any]) -> None:

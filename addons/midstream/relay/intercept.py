@@ -20,9 +20,10 @@ class Original:
     """What a flow looked like before it was pointed at the relay, but for a credential in its query."""
 
     job: Job | GatewayJob
-    scheme: str
+    scheme: bytes
     host: str
     port: int
+    authority: bytes
     path: str
     headers: Any
     body: bytes | None
@@ -30,19 +31,24 @@ class Original:
     @classmethod
     def point(cls, flow: Any, job: Job | GatewayJob, headers: Any, address: tuple[str, int]) -> Self:
         """Point the flow at the relay, with these headers; whatever proxy it was to go through, the relay does."""
-        request = flow.request
+        request, data = (
+            flow.request,
+            flow.request.data,
+        )  # whose own attributes are set: the request's would parse headers anew
         shown = asked.split_secrets(request.path)[0]  # Gemini's key may be in it, and flows are saved and logged
-        before = cls(job, request.scheme, request.host, request.port, shown, request.headers, request.raw_content)
-        request.headers = headers
-        request.scheme, request.host, request.port = "http", *address
+        before = cls(
+            job, data.scheme, data.host, data.port, data.authority, shown, request.headers, request.raw_content
+        )
+        data.headers, data.scheme, data.authority = headers, b"http", b""
+        data.host, data.port = address
         flow.server_conn.via = None
         return before
 
     def restore(self, flow: Any) -> None:
         """From here on mitmweb, saved flows and logs show the provider, never the loopback."""
-        request = flow.request
-        request.scheme, request.host, request.port = self.scheme, self.host, self.port
-        request.path, request.headers = self.path, self.headers
+        request, data = flow.request, flow.request.data
+        data.scheme, data.host, data.port, data.authority = self.scheme, self.host, self.port, self.authority
+        request.path, data.headers = self.path, self.headers
         if self.body is not None:  # else it was streamed, and mitmproxy refuses to have one put there
             request.raw_content = self.body
 
