@@ -1,12 +1,14 @@
 """The stream log: the numbered frames of one stream, for any number of readers; it outlives a client that drops.
 
 The newest frames are in memory (`window` bytes), the older ones in a spool file (`spool` bytes). When both are full, the oldest
-are forgotten as soon as every reader has them; until then `append` waits, which pauses the provider.
+are forgotten as soon as every reader has them; until then `append` waits, which pauses the provider. What a reader is far behind
+with goes to disk no faster than `SpoolRate`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from midstream.relay.spool import Entry, Spool
+from midstream.relay.spool_rate import SpoolRate
 from midstream.relay.turns import QUANTUM, Share, Turns
 
 WINDOW = 128 * 1024
@@ -100,10 +103,25 @@ class StreamLog:
         """Move the older half of the window to the spool; wait for readers if that is full as well."""
         while self._recent_size + size > self._window and self._recent:
             moving = list(_at_most(max(self._window // 2, size), self._from(self._first_recent)))
+            await self._wait_behind(moving)
             await self._make_spool_room()
             await self._spool.write(moving)
             for _ in moving:
                 self._recent_size -= len(self._recent.popleft())
+
+    async def _wait_behind(self, moving: list[Entry]) -> None:
+        """Where a reader has yet to come so far, there is no hurry: let the streams that are followed closely go first."""
+        size = sum(len(entry.data) for entry in moving)
+        rate, started = SpoolRate.here(), time.monotonic()
+        until, last = rate.book(size, started), moving[-1].n
+        try:
+            while self._needed() <= last and (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), left)
+        finally:
+            if time.monotonic() < until:
+                rate.give_back(size)
+            self.paused += time.monotonic() - started
 
     async def _make_spool_room(self) -> None:
         started = time.monotonic()
