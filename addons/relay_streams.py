@@ -186,8 +186,9 @@ class RelayStreams:
             relay.inlets[server.sockname] = Inlet(held.handler(ctx, data.client), server, events.DataReceived)
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        if self._relay is not None and data.server.sockname:
-            self._relay.inlets.pop(data.server.sockname, None)
+        inlet = self._relay.inlets.pop(data.server.sockname or ("", 0), None) if self._relay is not None else None
+        if inlet is not None:
+            inlet.shut()
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         original = self._originals.pop(flow.id, None)

@@ -63,21 +63,33 @@ api_key = "sk-spare"
 ROUTE = """
 [[routes]]
 model = "{glob}"
-attempts = 3
+{more}attempts = 3
 backoff = {{ base = 0.05, max = 0.5 }}
 timeouts = {{ first_token = 2, idle = 2, total = 600 }}
 on_break = "{on_break}"
 """
-POLICIES = {"cont": "continue", "rest": "restart", "err": "error"}
+POLICIES = {"cont": "continue", "rest": "restart", "err": "error", "move": "continue"}
+"""What a break leads to. Those of `move` have another provider to go to, which speaks Anthropic's dialect and is always well."""
+
+
+PROVIDERS = ("openai", "anthropic", "gemini", "ollama")
 
 
 def configured(folder: Path, port: int) -> Path:
     spool = folder / "spool"
     spool.mkdir(exist_ok=True)
-    routes = "".join(ROUTE.format(glob=f"{name}-*", on_break=on_break) for name, on_break in POLICIES.items())
+    routes = "".join(_routes(name, on_break) for name, on_break in POLICIES.items())
     file = folder / "midstream.toml"
     file.write_text(CONFIG.format(spool=spool, port=port) + routes)
     return file
+
+
+def _routes(name: str, on_break: str) -> str:
+    glob = f"{name}-*"
+    if name != "move":
+        return ROUTE.format(glob=glob, on_break=on_break, more="")
+    more = 'provider = "{0}"\ntargets = ["{0}", "spare"]\n'
+    return "".join(ROUTE.format(glob=glob, on_break=on_break, more=more.format(name)) for name in PROVIDERS)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The provider of the soak: every dialect, any length, and faults. `python soak_provider.py CERTIFICATE KEY` prints its port.
 
 The model's name says it all, POLICY-FAULT-WORDS, but for the question's number, ask-NUMBER, which is in the prompt. A fault
-strikes the first time that a question is asked; `dead` always.
+strikes the first time that a question is asked; `dead` always. Below /spare all is well.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from midstream.events import Failure
 from midstream.wire.framing import Framing
 from translated import DIALECTS
 
-NAME = re.compile(rb"(cont|rest|err)-([a-z]+)-([0-9]+)")
+NAME = re.compile(rb"(cont|rest|err|move)-([a-z]+)-([0-9]+)")
 QUESTION = re.compile(rb"ask-[0-9]+")
 FAULTS = ("none", "status", "limit", "reset", "silent", "cut", "end", "error", "stall", "dead")
+SPARE = "/spare/"
 LONG_AGO = 30.0
 """Seconds until a silent provider gives up; the routes' time-outs are far below."""
 
@@ -72,7 +73,7 @@ async def _answer(request: web.BaseRequest) -> web.StreamResponse:
     body, dialect = await request.read(), dialect_of(request.path)
     found = NAME.search(request.path.encode()) or NAME.search(body)
     fault, count = (found[2].decode(), int(found[3])) if found else ("none", 40)
-    if not found or not struck.now(body, fault):
+    if not found or request.path.startswith(SPARE) or not struck.now(body, fault):
         return await stream(request, dialect, body, count, "none")
     if fault in ("status", "dead", "limit"):
         headers = {"retry-after-ms": "50"} if fault == "limit" else {}

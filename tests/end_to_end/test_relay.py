@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import aiohttp
 import h2.connection
+import httpx
 import pytest
 from aiohttp import web
 from mitmproxy import http
@@ -360,6 +362,39 @@ def test_a_slow_http2_client_pauses_its_provider(relay: Proxy, provider: Provide
     assert row["outcome"] == "client_gone"
     assert row["bytes"] < 8 << 20 < offered
     assert row["paused_ms"] > 0
+
+
+def test_http2_clients_that_leave_leave_no_socket_behind(relay: Proxy, provider: Provider, app: str) -> None:
+    """mitmproxy forgets to close its own to the relay now and then, when the news of who left come at a bad moment."""
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                await response.write(chat_chunk(content="token "))
+                await asyncio.sleep(0.002)
+        return response
+
+    def leave(times: int) -> None:
+        for _ in range(times):
+            with (
+                httpx.Client(http2=True, proxy=relay.url, verify=relay.client_context()) as client,
+                client.stream("POST", CHAT, json=ASK, headers={"user-agent": f"{app}/1"}) as response,
+            ):
+                next(response.iter_raw())
+
+    provider.handler = endless
+    leave(1)
+    rows_of(relay, app, 1)
+    files = Path(f"/proc/{relay.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    leave(20)
+    rows_of(relay, app, 21)
+    until = time.monotonic() + DEADLINE
+    while (now := len(list(files.iterdir()))) > before and time.monotonic() < until:
+        time.sleep(0.05)  # polls another process
+    assert now <= before
 
 
 @contextlib.contextmanager

@@ -79,6 +79,19 @@ def test_nothing_is_taken_for_a_connection_that_was_given_up() -> None:
     run(work())
 
 
+def test_a_connection_that_mitmproxy_forgot_to_close_is_closed() -> None:
+    async def work() -> None:
+        handler, closed = Handler(), list[bool]()
+        handler.transports[handler.server] = Shape(writer=Shape(close=lambda: closed.append(True)))
+        inlet = handler.inlet()
+        inlet.shut()
+        inlet.shut()  # by now it is known to be closed
+        inlet.feed(b"late")
+        assert (closed, handler.taken) == ([True], [])
+
+    run(work())
+
+
 class Writer(asyncio.Protocol):
     """The relay's side: aiohttp's server, as far as it matters here."""
 

@@ -44,6 +44,13 @@ class Inlet:
             self._queued.add(task)
             task.add_done_callback(self._queued.discard)
 
+    def shut(self) -> None:
+        """mitmproxy is through with the connection. Cancelled once more while it waits for its lock, it leaves the socket open
+        (12.3, `handle_connection`), and whoever holds its handler, as this does, keeps it so."""
+        left = self._handler.transports.pop(self._server, None)
+        if left is not None and left.writer is not None:
+            left.writer.close()
+
     @property
     def waiting(self) -> int:
         """Bytes that the system has yet to take for the client."""
