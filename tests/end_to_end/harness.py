@@ -66,6 +66,7 @@ HOSTS = (
     "api.openai.com",
     "api.anthropic.com",
     "generativelanguage.googleapis.com",
+    "bedrock-runtime.us-east-1.amazonaws.com",
     "mcp.test",
     "vllm.test",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import struct
 import subprocess
 import sys
 import zlib
@@ -18,6 +19,7 @@ import pytest
 import zstandard
 from aiohttp import web
 
+from bedrock_sdk import EVENTSTREAM, message
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_chats import chunk, sse
 from end_to_end.harness import Authority, Handler, Provider, Proxy, clean_environment, running
@@ -163,6 +165,34 @@ def test_what_never_ends_is_not_kept(proxy: Proxy, provider: Provider, what: str
     else:
         assert status == 502 or b'"error"' in body
     assert memory(proxy) - before < 90 << 20  # a frame of 16 MiB, and the copies that are made of it
+
+
+BEDROCK = "https://bedrock-runtime.us-east-1.amazonaws.com/model/meta.llama3-8b-instruct-v1:0/converse-stream"
+LIES = {
+    "a frame of 4 GB": (0xFFFFFFFF, 0),
+    "a frame shorter than its own beginning": (3, 0),
+    "headers longer than their frame": (40, 4000),
+}
+"""The lengths of an event-stream message, all of it and its headers, in front of its checksum."""
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_lengths_that_lie_end_in_an_honest_row(proxy: Proxy, provider: Provider, what: str) -> None:
+    healthy = message("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}})
+    lengths = struct.pack("!II", *LIES[what])
+    body = healthy + lengths + struct.pack("!I", zlib.crc32(lengths)) + b"x" * (1 << 20)
+
+    async def send(asked: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, headers={"content-type": EVENTSTREAM})
+
+    provider.handler = send
+    before, app = memory(proxy), f"lies{list(LIES).index(what)}"
+    command = ["curl", "-sS", "-x", proxy.url, "--cacert", str(proxy.ca), "-A", app, "-d", '{"messages": []}', BEDROCK]
+    got = subprocess.run(command, capture_output=True, check=True, timeout=60, env=clean_environment()).stdout
+    assert got == body  # nothing is taken from it, nothing added
+    (row,) = proxy.rows(1, f"app = '{app}'")
+    assert (row["dialect"], row["outcome"], row["chunks"]) == ("bedrock_converse", "truncated", 1)
+    assert memory(proxy) - before < 300 << 20  # the tokenizers may have been loaded meanwhile
 
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
