@@ -182,8 +182,11 @@ class RelayStreams:
 
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         relay, server = self._relay, data.server
-        if relay is not None and server.sockname and server.peername == relay.address:
-            relay.inlets[server.sockname] = Inlet(held.handler(ctx, data.client), server, events.DataReceived)
+        if relay is None or not server.sockname or server.peername != relay.address:
+            return
+        inlet = Inlet.of(held.handler(ctx, data.client), server, events.DataReceived)
+        if inlet is not None:
+            relay.inlets[server.sockname] = inlet
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
         inlet = self._relay.inlets.pop(data.server.sockname or ("", 0), None) if self._relay is not None else None

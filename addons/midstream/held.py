@@ -53,8 +53,8 @@ def gauge(handler: Any, flow: Any) -> Callable[[], int]:
         buffers = getattr(getattr(layer.connections.get(flow.client_conn), "h2_conn", None), "stream_buffers", {})
         return lambda: sum(len(piece.data) for piece in buffers.get(number, ()))
     if flow.request.headers.get("upgrade", "").lower() == "websocket":
-        client = handler.transports[flow.client_conn].writer
-        return lambda: _queued(stream) + client.transport.get_write_buffer_size()
+        client = getattr(handler.transports[flow.client_conn].writer, "transport", None)  # the local mode's has none
+        return lambda: _queued(stream) + (client.get_write_buffer_size() if client is not None else 0)
     return _nothing
 
 

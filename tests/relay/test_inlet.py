@@ -39,7 +39,14 @@ class Handler:
         await self.emptied.wait()
 
     def inlet(self) -> Inlet:
-        return Inlet(self, self.server, lambda server, data: (server, data))
+        inlet = Inlet.of(self, self.server, received)
+        assert inlet is not None
+        return inlet
+
+
+def received(server: object, data: bytes) -> tuple[object, bytes]:
+    """mitmproxy's event."""
+    return server, data
 
 
 def test_what_is_fed_is_taken_at_once() -> None:
@@ -47,6 +54,20 @@ def test_what_is_fed_is_taken_at_once() -> None:
         handler = Handler()
         handler.inlet().feed(b"abc")
         assert handler.taken == [b"abc"]
+
+    run(work())
+
+
+def test_there_is_none_where_nobody_knows_how_far_behind_the_client_is() -> None:
+    async def work() -> None:
+        handler = Handler()
+        assert Inlet.of(None, handler.server, received) is None
+        handler.transports[handler.client] = Shape(
+            writer=Shape()
+        )  # mitmproxy's local mode has a stream of its own kind
+        assert Inlet.of(handler, handler.server, received) is None
+        del handler.transports[handler.client]  # it has just left
+        assert Inlet.of(handler, handler.server, received) is None
 
     run(work())
 

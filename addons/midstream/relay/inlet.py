@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Self
 
 type Address = tuple[str, int]
 
@@ -22,14 +22,23 @@ class Inlet:
     """mitmproxy's end of one connection to the relay.
 
     handler: mitmproxy's, of the client's connection. server: the one to the relay, as mitmproxy knows it. received: its
-    DataReceived.
+    DataReceived. client: the client's own transport.
     """
 
-    def __init__(self, handler: Any, server: Any, received: Callable[[Any, bytes], Any]) -> None:
+    @classmethod
+    def of(cls, handler: Any, server: Any, received: Callable[[Any, bytes], Any]) -> Self | None:
+        """None where nobody could tell how far behind the client is: one that comes by mitmproxy's local or WireGuard mode."""
+        client = handler.transports.get(handler.client) if handler is not None else None
+        transport = getattr(getattr(client, "writer", None), "transport", None)
+        return cls(handler, server, received, transport) if transport is not None else None
+
+    def __init__(
+        self, handler: Any, server: Any, received: Callable[[Any, bytes], Any], client: asyncio.WriteTransport
+    ) -> None:
         self._handler = handler
         self._server = server
         self._received = received
-        self._client: asyncio.WriteTransport = handler.transports[handler.client].writer.transport
+        self._client = client
         self._loop = asyncio.get_running_loop()
         self._queued = set[asyncio.Task[None]]()
 
