@@ -7,12 +7,14 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trustme
 from aiohttp import web
 
 from midstream.connect import parse_spec
+from midstream.relay import provider_tls
 from midstream.relay.upstream import Upstream, UpstreamOptions, UpstreamRequest
 
 HOSTS = ("one.test", "other.test")
@@ -83,3 +85,30 @@ def test_a_provider_that_has_forgotten_a_session_is_asked_anew(tmp_path: Path) -
 
     asyncio.run(run())
     assert reused == [False, False]
+
+
+def test_a_session_is_asked_for_seldom() -> None:
+    """CPython never frees one that was."""
+    asked, sessions = list[int](), provider_tls._Sessions()
+
+    class Connection:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        @property
+        def session(self) -> int:
+            asked.append(self.number)
+            return self.number
+
+    def connect(number: int, now: float, host: str = "one.test") -> Any:
+        session = sessions.of(host, now)
+        sessions.note(host, cast(ssl.SSLObject, Connection(number)))
+        return session
+
+    assert [connect(number, float(number)) for number in range(5)] == [None, 0, 0, 0, 0]
+    assert asked == [0]
+    assert [connect(number, provider_tls.ANEW + number) for number in (5, 6)] == [4, 4]
+    assert asked == [0, 4]
+    for number in range(provider_tls.HOSTS):  # as many others, and this one is forgotten
+        connect(number, provider_tls.ANEW + 6, f"{number}.test")
+    assert connect(7, provider_tls.ANEW + 7) is None

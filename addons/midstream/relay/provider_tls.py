@@ -7,12 +7,17 @@ round trip. asyncio has no way of its own to say so.
 from __future__ import annotations
 
 import ssl
+import time
 from pathlib import Path
 
 import certifi
 
 HOSTS = 64
 """Hosts whose last session is kept; the one that was connected to longest ago goes first."""
+
+ANEW = 300.0
+"""Seconds that one session of a host is taken up. CPython (3.12 and 3.13, at least) never frees what `SSLObject.session` returns:
+6.5 KiB each, which for every connection would be a leak."""
 
 
 def client_context(trusted_ca: str, trusted_dir: str, certificate: str, *, insecure: bool) -> ssl.SSLContext:
@@ -42,8 +47,8 @@ def client_certificate(path: str, host: str) -> str:
 
 
 def _take_up_sessions(context: ssl.SSLContext) -> None:
-    """Have each new connection of this context take up the session of the last one to its host, if the host agrees."""
-    last: dict[str, ssl.SSLObject] = {}
+    """Have each new connection of this context take up a session of an earlier one to its host, if the host agrees."""
+    sessions = _Sessions()
 
     class Resuming(ssl.SSLObject):
         begun = False
@@ -51,14 +56,36 @@ def _take_up_sessions(context: ssl.SSLContext) -> None:
         def do_handshake(self) -> None:
             """Called again and again until it is done, and raises until then."""
             host = self.server_hostname or ""
-            before = last.get(host)
-            if not self.begun and before is not None and before.session is not None:
-                self.session = before.session  # as of now: TLS 1.3 sends tickets behind the handshake
+            if not self.begun and (session := sessions.of(host, time.monotonic())) is not None:
+                self.session = session
             self.begun = True
             super().do_handshake()
-            last.pop(host, None)
-            while len(last) >= HOSTS:
-                del last[next(iter(last))]
-            last[host] = self
+            sessions.note(host, self)
 
     context.sslobject_class = Resuming
+
+
+class _Sessions:
+    """The last connection to each host, and the session that is taken up: asked for seldom, see ANEW."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, ssl.SSLObject] = {}
+        self._taken: dict[str, tuple[float, ssl.SSLSession]] = {}
+
+    def of(self, host: str, now: float) -> ssl.SSLSession | None:
+        taken = self._taken.get(host)
+        if taken is not None and now - taken[0] < ANEW:
+            return taken[1]
+        last = self._last.get(host)
+        session = last.session if last is not None else None  # as of now: TLS 1.3 sends tickets behind the handshake
+        if session is not None:
+            self._taken[host] = now, session
+        return session
+
+    def note(self, host: str, connection: ssl.SSLObject) -> None:
+        self._last.pop(host, None)
+        while len(self._last) >= HOSTS:
+            oldest = next(iter(self._last))
+            del self._last[oldest]
+            self._taken.pop(oldest, None)
+        self._last[host] = connection
