@@ -20,6 +20,7 @@ class ProgressClock:
         self._last: float | None = None
         self._paused_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._expiring = False
 
     def allow(self, seconds: float | None, kind: str) -> None:
         """The next progress must come within so many seconds; None: whenever it comes."""
@@ -33,14 +34,21 @@ class ProgressClock:
         self._arm()
 
     def pause(self) -> None:
-        """The client is to blame from here: writing to it takes as long as it does."""
+        """The client is to blame from here: writing to it takes as long as it does.
+
+        What came in the very turn of the event loop in which time was up came in time: cancelled here, it would be lost."""
         self._paused_at = self._loop.time()
+        if self._expiring and not self._timeout.expired():
+            self._expiring = False
+            self._timeout.reschedule(None)
 
     def go_on(self) -> None:
         """It has taken what it was sent."""
         if self._paused_at is not None and self._until is not None:
             self._until += self._loop.time() - self._paused_at
         self._paused_at = None
+        if self._timer is None:
+            self._arm()
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -70,4 +78,5 @@ class ProgressClock:
         elif deadline is not None:
             if self._last is not None and deadline >= self._last:
                 self.kind = "total_timeout"
+            self._expiring = True
             self._timeout.reschedule(self._loop.time())
