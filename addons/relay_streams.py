@@ -184,13 +184,12 @@ class RelayStreams:
         relay, server = self._relay, data.server
         if relay is None or not server.sockname or server.peername != relay.address:
             return
-        inlet = Inlet.of(held.handler(ctx, data.client), server, events.DataReceived)
-        if inlet is not None:
+        if (inlet := Inlet.of(held.handler(ctx, data.client), server, events.DataReceived)) is not None:
             relay.inlets[server.sockname] = inlet
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        inlet = self._relay.inlets.pop(data.server.sockname or ("", 0), None) if self._relay is not None else None
-        if inlet is not None:
+        relay, address = self._relay, data.server.sockname
+        if relay is not None and address and (inlet := relay.inlets.pop(address, None)) is not None:
             inlet.shut()
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:

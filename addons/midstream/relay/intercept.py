@@ -30,11 +30,10 @@ class Original:
 
     @classmethod
     def point(cls, flow: Any, job: Job | GatewayJob, headers: Any, address: tuple[str, int]) -> Self:
-        """Point the flow at the relay, with these headers; whatever proxy it was to go through, the relay does."""
-        request, data = (
-            flow.request,
-            flow.request.data,
-        )  # whose own attributes are set: the request's would parse headers anew
+        """Point the flow at the relay, with these headers; whatever proxy it was to go through, the relay does.
+
+        Sets what the request holds (`data`): mitmproxy's own setters would parse and write headers each time."""
+        request, data = flow.request, flow.request.data
         shown = asked.split_secrets(request.path)[0]  # Gemini's key may be in it, and flows are saved and logged
         before = cls(
             job, data.scheme, data.host, data.port, data.authority, shown, request.headers, request.raw_content
