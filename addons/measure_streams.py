@@ -15,7 +15,7 @@ from pathlib import Path
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 
-from midstream import flows, taps
+from midstream import flows, hooks, taps
 from midstream import ledger as ledgers
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
@@ -166,6 +166,9 @@ class MeasureStreams:
             self._ledger.shut()
         self._ledger = ledgers.Ledger.of(path)
         self._ledger.retain(lambda: self._in_force.config.retention.keep_days)
+
+    def running(self) -> None:
+        hooks.streamline(ctx.master.addons)
 
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):

@@ -18,7 +18,7 @@ from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, mode_specs, server_hooks
 
-from midstream import connect, flows, held
+from midstream import connect, flows, held, hooks
 from midstream import ledger as ledgers
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
@@ -75,6 +75,7 @@ class RelayStreams:
             return
         # Eager would dial the provider on CONNECT, and fail there for one that is down, before anything could reroute.
         ctx.options.update(connection_strategy="lazy", tcp_timeout=max(ctx.options.tcp_timeout, TCP_TIMEOUT))
+        hooks.streamline(ctx.master.addons)
         relay = Relay(UpstreamOptions.of(ctx.options), self._ledger, lambda: self._in_force.config)
         await relay.start()
         self._relay = relay

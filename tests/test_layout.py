@@ -27,7 +27,7 @@ LAYERS = (
     ("faults",),
     ("store",),
     ("ledger",),
-    ("flows", "held"),
+    ("flows", "held", "hooks"),
     ("arrivals", "clients"),
     ("replay",),
     ("relay",),
