@@ -17,14 +17,16 @@ from dataclasses import replace
 from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, mode_specs, server_hooks
+from mitmproxy.proxy.layers import http as layers
 
 from midstream import connect, flows, held, hooks
 from midstream import ledger as ledgers
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
 from midstream.relay import access, ask, asked, heads, intercept, tickets
+from midstream.relay.direct import Mitmproxy
 from midstream.relay.drain import drain, passed_on
-from midstream.relay.inlet import Inlet
+from midstream.relay.inlet import Handler, Inlet
 from midstream.relay.intercept import Original
 from midstream.relay.job import GatewayJob, Intercepted, Job
 from midstream.relay.server import Relay
@@ -40,6 +42,8 @@ POLL = 1.0
 
 START_WAIT = 10.0
 """Seconds that a request to the gateway waits for the relay to start."""
+
+MITMPROXY = Mitmproxy(connection, http, events, layers)
 
 GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""
@@ -146,7 +150,15 @@ class RelayStreams:
         self._point_at_gateway(flow, job) if delivery == "websocket" else self._point_at_relay(flow, job)
 
     def _point_at_relay(self, flow: http.HTTPFlow, job: Job | GatewayJob) -> None:
-        self._redirect(flow, job, http.Headers(host="midstream"))
+        relay, headers = self._relay, http.Headers(host="midstream")
+        handler = held.handler(ctx, flow.client_conn)
+        if relay is None:
+            return
+        way = relay.directs.lay(MITMPROXY, handler, flow, job) if isinstance(job, Job) else None
+        if way is not None:
+            self._hand_over(flow, job, headers, way)
+        else:
+            self._redirect(flow, job, headers)
         flow.request.raw_content = b""
         flow.request.headers["content-length"] = "0"
         flow.request.path = "/"
@@ -166,16 +178,26 @@ class RelayStreams:
         self._redirect(flow, job, headers)
 
     def _redirect(self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers) -> None:
+        """By way of the relay's port, with a ticket."""
         relay = self._relay
         if relay is None:
             return
-        held.bound(held.handler(ctx, flow.client_conn), flow.client_conn)
-        flow.metadata[flows.RELAYED] = True
-        self._passing.add(flow.id)
         headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":
             headers["connection"] = "close"  # mitmproxy never reuses an HTTP/1 connection for an HTTP/2 client
-        self._originals[flow.id] = Original.point(flow, job, headers, relay.address)
+        self._hand_over(flow, job, headers, relay.address)
+
+    def _hand_over(
+        self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers, address: tuple[str, int]
+    ) -> None:
+        held.bound(held.handler(ctx, flow.client_conn), flow.client_conn)
+        flow.metadata[flows.RELAYED] = True
+        self._passing.add(flow.id)
+        self._originals[flow.id] = Original.point(flow, job, headers, address)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        if self._relay is not None:
+            self._relay.directs.left(client)
 
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         if self._relay is not None and data.server.address == self._relay.address and data.client.alpn == b"h2":
@@ -185,8 +207,8 @@ class RelayStreams:
         relay, server = self._relay, data.server
         if relay is None or not server.sockname or server.peername != relay.address:
             return
-        if (inlet := Inlet.of(held.handler(ctx, data.client), server, events.DataReceived)) is not None:
-            relay.inlets[server.sockname] = inlet
+        if (handler := Handler.of(held.handler(ctx, data.client))) is not None:
+            relay.inlets[server.sockname] = Inlet(handler, server, events.DataReceived)
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
         relay, address = self._relay, data.server.sockname
@@ -214,18 +236,23 @@ class RelayStreams:
             del flow.websocket.messages[:-1]  # mitmproxy keeps every message for as long as the flow
 
     def response(self, flow: http.HTTPFlow) -> None:
-        self._passing.discard(flow.id)
+        self._is_over(flow)
         if (original := self._originals.pop(flow.id, None)) is not None:  # another addon has answered
             _restore(flow, original)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        self._passing.discard(flow.id)
+        self._is_over(flow)
         self._arrivals.pop(flow.id, None)
         original = self._originals.pop(flow.id, None)
         if original is None:
             self._hide_credential(flow)
         else:
             _restore(flow, original)
+
+    def _is_over(self, flow: http.HTTPFlow) -> None:
+        self._passing.discard(flow.id)
+        if self._relay is not None:
+            self._relay.directs.over(flow)
 
     def _hide_credential(self, flow: http.HTTPFlow) -> None:
         """Of a request that went to its provider past the relay, which has it by now: from here on flows are saved and logged."""

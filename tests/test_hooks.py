@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from mitmproxy import addonmanager, exceptions
 from mitmproxy import hooks as mitmproxy_hooks
-from mitmproxy.proxy.layers import http as http_layer
+from mitmproxy.proxy.layers.http import _hooks
 from mitmproxy.test import taddons, tflow
 
 from midstream import hooks
 
-EVENT = http_layer.HttpRequestHook(tflow.tflow())
+EVENT = _hooks.HttpRequestHook(tflow.tflow())
 
 
 class Heard:
@@ -80,10 +80,22 @@ def halts(log: list[str]) -> list[Any]:
     return [Heard("before", log), Heard("halts", log, exceptions.AddonHalt()), Heard("never", log)]
 
 
-@pytest.mark.parametrize("made", [together, fails, halts])
+@pytest.mark.parametrize(
+    ("made", "called"),
+    [
+        (together, ["first", "inner", "innermost", "dynamic", "later"]),
+        (fails, ["raises", "after"]),
+        (halts, ["before", "halts"]),
+    ],
+)
 @pytest.mark.parametrize("streamlined", [False, True])
 def test_called_in_order_through_errors_until_halted(
-    context: Any, caplog: pytest.LogCaptureFixture, made: Callable[[list[str]], list[Any]], *, streamlined: bool
+    context: Any,
+    caplog: pytest.LogCaptureFixture,
+    made: Callable[[list[str]], list[Any]],
+    called: list[str],
+    *,
+    streamlined: bool,
 ) -> None:
     log: list[str] = []
     manager = context.master.addons
@@ -91,14 +103,7 @@ def test_called_in_order_through_errors_until_halted(
         hooks.streamline(manager)
     manager.add(*made(log))
     asyncio.run(manager.handle_lifecycle(EVENT))
-    assert (
-        log
-        == {
-            together: ["first", "inner", "innermost", "dynamic", "later"],
-            fails: ["raises", "after"],
-            halts: ["before", "halts"],
-        }[made]
-    )
+    assert log == called
     assert ("Addon error: no" in caplog.text) == (made is fails)
 
 

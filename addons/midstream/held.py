@@ -45,7 +45,7 @@ def gauge(handler: Any, flow: Any) -> Callable[[], int]:
     For an HTTP/2 client it buffers what flow control holds back (`BufferedH2Connection.stream_buffers`). Of a WebSocket it
     queues what arrives while a message is shown to the addons, and then writes it out without waiting for the client.
     """
-    found = _find(handler.layer, flow) if handler is not None else None
+    found = find(handler.layer, flow) if handler is not None else None
     if found is None:
         return _nothing
     layer, number, stream = found
@@ -60,17 +60,12 @@ def gauge(handler: Any, flow: Any) -> Callable[[], int]:
 
 def has_left(handler: Any, flow: Any) -> bool:
     """Whether the client has left while an addon keeps the flow waiting: mitmproxy tells of it only when the hook is done."""
-    found = _find(handler.layer, flow) if handler is not None else None
+    found = find(handler.layer, flow) if handler is not None else None
     queue = getattr(found[2], "_paused_event_queue", ()) if found is not None else ()
     return not flow.client_conn.connected or any(type(event).__name__ == "RequestProtocolError" for event in queue)
 
 
-def _queued(stream: Any) -> int:
-    queue = getattr(getattr(stream, "child_layer", None), "_paused_event_queue", ())
-    return sum(len(getattr(event, "data", b"")) for event in queue)
-
-
-def _find(top: Any, flow: Any) -> tuple[Any, int, Any] | None:
+def find(top: Any, flow: Any) -> tuple[Any, int, Any] | None:
     """The HTTP layer that has this flow, and its stream there."""
     for layer in layers(top):
         streams = getattr(layer, "streams", None)
@@ -79,6 +74,11 @@ def _find(top: Any, flow: Any) -> tuple[Any, int, Any] | None:
                 if getattr(stream, "flow", None) is flow:
                     return layer, number, stream
     return None
+
+
+def _queued(stream: Any) -> int:
+    queue = getattr(getattr(stream, "child_layer", None), "_paused_event_queue", ())
+    return sum(len(getattr(event, "data", b"")) for event in queue)
 
 
 def layers(top: Any) -> Iterator[Any]:

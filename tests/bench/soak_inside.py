@@ -70,6 +70,7 @@ def held() -> dict[str, int]:
         "detached streams": len(reattach._detached),
         "tickets": len(relay.tickets),
         "deliveries": len(relay.means.delivering),
+        "answers without a connection": len(relay.directs),
         "flows at the relay": len(addon._originals) + len(addon._passing) + len(addon._arrivals),
         "flows measured": len(measure._streams) + len(measure._sessions),
         "flows recorded": sum(len(value) for value in vars(record).values() if isinstance(value, dict)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from midstream.relay import inlet
 from midstream.relay.inlet import CROWDED, Arrival, Inlet, Inlets
 
 
@@ -39,9 +40,9 @@ class Handler:
         await self.emptied.wait()
 
     def inlet(self) -> Inlet:
-        inlet = Inlet.of(self, self.server, received)
-        assert inlet is not None
-        return inlet
+        known = inlet.Handler.of(self)
+        assert known is not None
+        return Inlet(known, self.server, received)
 
 
 def received(server: object, data: bytes) -> tuple[object, bytes]:
@@ -61,13 +62,13 @@ def test_what_is_fed_is_taken_at_once() -> None:
 def test_there_is_none_where_nobody_knows_how_far_behind_the_client_is() -> None:
     async def work() -> None:
         handler = Handler()
-        assert Inlet.of(None, handler.server, received) is None
+        assert inlet.Handler.of(None) is None
         handler.transports[handler.client] = Shape(
             writer=Shape()
         )  # mitmproxy's local mode has a stream of its own kind
-        assert Inlet.of(handler, handler.server, received) is None
+        assert inlet.Handler.of(handler) is None
         del handler.transports[handler.client]  # it has just left
-        assert Inlet.of(handler, handler.server, received) is None
+        assert inlet.Handler.of(handler) is None
 
     run(work())
 
@@ -75,12 +76,12 @@ def test_there_is_none_where_nobody_knows_how_far_behind_the_client_is() -> None
 def test_the_order_is_kept_behind_an_event_that_waits() -> None:
     async def work() -> None:
         handler = Handler()
-        inlet = handler.inlet()
+        end = handler.inlet()
         async with handler.lock:  # as while mitmproxy is at something else
             hook = asyncio.create_task(handler.server_event((handler.server, b"hook")))
             await asyncio.sleep(0)
-            inlet.feed(b"1")
-        inlet.feed(b"2")  # the lock is free, but others wait for it
+            end.feed(b"1")
+        end.feed(b"2")  # the lock is free, but others wait for it
         await hook
         for _ in range(3):  # turns of the event loop
             await asyncio.sleep(0)
@@ -92,9 +93,9 @@ def test_the_order_is_kept_behind_an_event_that_waits() -> None:
 def test_nothing_is_taken_for_a_connection_that_was_given_up() -> None:
     async def work() -> None:
         handler = Handler()
-        inlet = handler.inlet()
+        end = handler.inlet()
         del handler.transports[handler.server]
-        inlet.feed(b"abc")
+        end.feed(b"abc")
         assert handler.taken == []
 
     run(work())
@@ -104,10 +105,10 @@ def test_a_connection_that_mitmproxy_forgot_to_close_is_closed() -> None:
     async def work() -> None:
         handler, closed = Handler(), list[bool]()
         handler.transports[handler.server] = Shape(writer=Shape(close=lambda: closed.append(True)))
-        inlet = handler.inlet()
-        inlet.shut()
-        inlet.shut()  # by now it is known to be closed
-        inlet.feed(b"late")
+        end = handler.inlet()
+        end.shut()
+        end.shut()  # by now it is known to be closed
+        end.feed(b"late")
         assert (closed, handler.taken) == ([True], [])
 
     run(work())

@@ -23,6 +23,7 @@ from midstream.ledger import Account, Ledger, new_id, utc_now
 from midstream.observation import Observation, StreamRecord
 from midstream.relay import kept_stream, native
 from midstream.relay.ask import intercepted
+from midstream.relay.client import Client, HttpClient
 from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.log import StreamLog
@@ -35,7 +36,7 @@ PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 TURNS = 50
 """Turns of the event loop that the provider is silent for, between any two pieces."""
 
-type Deliver = Callable[[Job, web.BaseRequest, Means], Any]
+type Deliver = Callable[[Job, Client, Means], Any]
 
 
 class Silent:
@@ -76,14 +77,14 @@ class NoLedger:
     def first_content(self, account: Account) -> None: ...
 
 
-async def reattachable(job: Job, request: web.BaseRequest, means: Means) -> web.StreamResponse:
+async def reattachable(job: Job, client: Client, means: Means) -> None:
     """The same delivery where `reattach` is set: through a log."""
     stream = kept_stream.KeptStream(job, StreamLog(window=1 << 20, spool=0, folder=None), means)
     stream.task = asyncio.create_task(stream.run())
     stream.task.add_done_callback(lambda _: stream.over())
     follower = kept_stream.Follower(stream, job)
     try:
-        return await follower.run(request)
+        await follower.run(client)
     finally:
         follower.close()
 
@@ -110,7 +111,9 @@ def body_of(deliver: Deliver, dialect: str, *pieces: bytes, **headers: str) -> b
                 account=Account(Observation(record, time.monotonic())),
             )
             means = Means(cast(Upstream, Silent(pieces, named)), cast(Ledger, NoLedger()))
-            return await deliver(job, request, means)  # type: ignore[no-any-return]
+            client = HttpClient(request)
+            await deliver(job, client, means)
+            return client.response
 
         async with (
             test_utils.RawTestServer(answer) as server,

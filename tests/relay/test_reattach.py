@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from midstream.relay.job import Job
 from midstream.relay.reattach import Reattach
 from midstream.relay.same_request import VARYING, has_idempotency_key, identity, is_retry
 from midstream.relay.upstream import Upstream, UpstreamRequest
+from relay.fake_client import FakeClient
 from relay.fake_pieces import FakePieces
 
 URL = "https://api.openai.com/v1/chat/completions"
@@ -162,7 +162,7 @@ class Setting:
         question = intercepted(Config.default(), request, match, request.body)
         job = Job(ask=question, account=Account(Observation(record, 0.0)))
         assert self.reattach.wants(job)
-        return asyncio.create_task(self.reattach.deliver(job, make_mocked_request("POST", "/")))
+        return asyncio.create_task(self.reattach.deliver(job, FakeClient()))
 
     async def leave(self, request: UpstreamRequest) -> None:
         """Ask, and leave once the provider was asked."""

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import pytest
-from aiohttp.test_utils import make_mocked_request
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,12 +16,12 @@ from midstream.config import Config
 from midstream.dialects import registry
 from midstream.ledger import Account, Ledger
 from midstream.observation import Observation, StreamRecord
-from midstream.relay import native
 from midstream.relay.ask import intercepted
 from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.reattach import Reattach
 from midstream.relay.upstream import Upstream, UpstreamRequest
+from relay.fake_client import FakeClient
 from relay.fake_loop import FakeLoop
 from relay.fake_pieces import FakePieces
 
@@ -67,22 +65,9 @@ class FakeResponse:
 
 
 @dataclass(eq=False)
-class FakeOut:
-    """What one client gets."""
-
-    got: bytes = b""
-    ended: bool = False
-
-    async def write(self, data: bytes) -> None:
-        self.got += data
-
-    async def write_eof(self) -> None:
-        self.ended = True
-
-
-@dataclass(eq=False)
 class Client:
     job: Job
+    out: FakeClient
     task: asyncio.Task[Any]
 
 
@@ -107,9 +92,6 @@ class ReattachMachine(RuleBasedStateMachine):
         self.ledger = FakeLedger()
         self.known: list[Known] = []
         self.responses: list[FakeResponse] = []
-        self.outs: list[tuple[Job, FakeOut]] = []
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(native, "begin", self._begin)
         config = Config.model_validate({"streams": {"reattach": WAIT}})
         means = Means(cast(Upstream, self), cast(Ledger, self.ledger))
         self.reattach = self.loop.do(lambda: Reattach(lambda: config, means))
@@ -117,11 +99,6 @@ class ReattachMachine(RuleBasedStateMachine):
     async def open(self, request: UpstreamRequest, *, connect: float, stream: str) -> FakeResponse:
         self.responses.append(FakeResponse())
         return self.responses[-1]
-
-    async def _begin(self, job: Job, head: object, request: object) -> FakeOut:
-        out = FakeOut()
-        self.outs.append((job, out))
-        return out
 
     def _ask(self, question: int, name: str, *, retry: bool) -> Client:
         body = b'{"model":"gpt-4o","stream":true,"messages":[]}' + b" " * question
@@ -134,8 +111,9 @@ class ReattachMachine(RuleBasedStateMachine):
             ask=intercepted(Config.default(), sent, match, body),
             account=Account(Observation(StreamRecord(id=name, started_at=""), 0.0)),
         )
-        deliver = self.reattach.deliver(job, make_mocked_request("POST", "/"))
-        return Client(job, self.loop.do(lambda: self.loop.create_task(deliver)))
+        out = FakeClient()
+        deliver = self.reattach.deliver(job, out)
+        return Client(job, out, self.loop.do(lambda: self.loop.create_task(deliver)))
 
     def _of(self, question: int) -> list[Known]:
         return [k for k in self.known if k.question == question and not k.over]
@@ -204,9 +182,8 @@ class ReattachMachine(RuleBasedStateMachine):
     def clients_have_every_byte(self) -> None:
         for known in self.known:
             for client in known.clients:
-                out = next((out for job, out in self.outs if job is client.job), None)
-                assert (out.got if out else b"") == known.body
-                assert client.task.done() == known.ended == (out is not None and out.ended)
+                assert client.out.got == known.body
+                assert client.task.done() == known.ended == client.out.ended
 
     @invariant()
     def each_has_its_row_when_it_is_over(self) -> None:
@@ -235,7 +212,6 @@ class ReattachMachine(RuleBasedStateMachine):
         self.loop.settle()
         assert len(self.ledger.rows) == len(self.known)
         assert not asyncio.all_tasks(self.loop)
-        self.patch.undo()
         self.loop.close()
 
 

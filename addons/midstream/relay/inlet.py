@@ -18,47 +18,34 @@ CROWDED = 64 * 1024
 """Bytes that wait for a client from which on the relay writes no more: where asyncio pauses a writer, too."""
 
 
-class Inlet:
-    """mitmproxy's end of one connection to the relay.
-
-    handler: mitmproxy's, of the client's connection. server: the one to the relay, as mitmproxy knows it. received: its
-    DataReceived. client: the client's own transport.
-    """
+class Handler:
+    """mitmproxy's handler of one client's connection, to be told of what happens elsewhere."""
 
     @classmethod
-    def of(cls, handler: Any, server: Any, received: Callable[[Any, bytes], Any]) -> Self | None:
+    def of(cls, handler: Any) -> Self | None:
         """None where nobody could tell how far behind the client is: one that comes by mitmproxy's local or WireGuard mode."""
         client = handler.transports.get(handler.client) if handler is not None else None
         transport = getattr(getattr(client, "writer", None), "transport", None)
-        return cls(handler, server, received, transport) if transport is not None else None
+        return cls(handler, transport) if transport is not None else None
 
-    def __init__(
-        self, handler: Any, server: Any, received: Callable[[Any, bytes], Any], client: asyncio.WriteTransport
-    ) -> None:
+    def __init__(self, handler: Any, client: asyncio.WriteTransport) -> None:
+        self.transports: MutableMapping[Any, Any] = handler.transports
         self._handler = handler
-        self._server = server
-        self._received = received
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._queued = set[asyncio.Task[None]]()
 
-    def feed(self, data: bytes) -> None:
-        """Have mitmproxy take this as if it had read it; nothing if it has given the connection up."""
-        if self._server not in self._handler.transports:
-            return
-        # Ends at once, unless events wait for mitmproxy's lock: then this one does, too, and the order is kept.
-        event = self._handler.server_event(self._received(self._server, data))
-        task = asyncio.Task(event, loop=self._loop, eager_start=True)
+    def tell(self, event: Any) -> None:
+        """Have mitmproxy take this event: at once, unless others wait for its lock; then this one does, too, in its turn."""
+        task = asyncio.Task(self._handler.server_event(event), loop=self._loop, eager_start=True)
         if not task.done():
             self._queued.add(task)
             task.add_done_callback(self._queued.discard)
 
-    def shut(self) -> None:
-        """mitmproxy is through with the connection. Cancelled once more while it waits for its lock, it leaves the socket open
-        (12.3, `handle_connection`), and whoever holds its handler, as this does, keeps it so."""
-        left = self._handler.transports.pop(self._server, None)
-        if left is not None and left.writer is not None:
-            left.writer.close()
+    @property
+    def busy(self) -> bool:
+        """Whether it has yet to take what it was told."""
+        return bool(self._queued)
 
     @property
     def waiting(self) -> int:
@@ -68,6 +55,30 @@ class Inlet:
     async def drain(self) -> None:
         """Return once it has taken most of them, or the client is gone: mitmproxy's own way to wait for it."""
         await self._handler.drain_writers()
+
+
+class Inlet:
+    """mitmproxy's end of one connection to the relay.
+
+    server: as mitmproxy knows that connection. received: its DataReceived.
+    """
+
+    def __init__(self, handler: Handler, server: Any, received: Callable[[Any, bytes], Any]) -> None:
+        self.handler = handler
+        self._server = server
+        self._received = received
+
+    def feed(self, data: bytes) -> None:
+        """Have mitmproxy take this as if it had read it; nothing if it has given the connection up."""
+        if self._server in self.handler.transports:
+            self.handler.tell(self._received(self._server, data))
+
+    def shut(self) -> None:
+        """mitmproxy is through with the connection. Cancelled once more while it waits for its lock, it leaves the socket open
+        (12.3, `handle_connection`), and whoever holds its handler, as this does, keeps it so."""
+        left = self.handler.transports.pop(self._server, None)
+        if left is not None and left.writer is not None:
+            left.writer.close()
 
 
 type Inlets = MutableMapping[Address, Inlet]
@@ -105,7 +116,7 @@ class _Transport(asyncio.Transport):
             self._socket.write(data)
         elif not self._socket.is_closing():
             inlet.feed(bytes(data))
-            if self._draining is None and inlet.waiting > CROWDED:
+            if self._draining is None and inlet.handler.waiting > CROWDED:
                 self._draining = asyncio.get_running_loop().create_task(self._drain(inlet))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -116,13 +127,13 @@ class _Transport(asyncio.Transport):
         assert isinstance(protocol, asyncio.Protocol)  # noqa: S101 - what Arrival has set
         protocol.pause_writing()
         try:
-            await inlet.drain()
+            await inlet.handler.drain()
         finally:
             self._draining = None
             protocol.resume_writing()
 
     def get_write_buffer_size(self) -> int:
-        return self._socket.get_write_buffer_size() if self._inlet is None else self._inlet.waiting
+        return self._socket.get_write_buffer_size() if self._inlet is None else self._inlet.handler.waiting
 
     def is_closing(self) -> bool:
         return self._socket.is_closing()

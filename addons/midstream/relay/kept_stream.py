@@ -7,11 +7,10 @@ import asyncio
 import logging
 import time
 
-from aiohttp import web
-
 from midstream.observation import Outcome
 from midstream.relay import native
 from midstream.relay.catching_up import catch_up
+from midstream.relay.client import Client
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.log import Reader, StreamLog
@@ -135,32 +134,32 @@ class Follower:
         self._reader: Reader = stream.log.reader()
         self._between_frames = True
 
-    async def run(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def run(self, client: Client) -> None:
         """Deliver to the end. A provider that breaks off takes the client's connection with it: never a clean end."""
-        stream = self._stream
+        stream, job = self._stream, self._job
         await stream.begun.wait()
         if stream.answered is not None:
-            self._job.head, body = stream.answered
+            job.head, body = stream.answered
             stream.settle("complete")
-            return web.Response(status=self._job.head.status, body=body)
+            return await client.answer(job.head, body)
         if stream.head is None:
             raise ConnectionResetError("the stream was cancelled before it began")
-        out = await native.begin(self._job, stream.head, request)
-        whole = await self._deliver(out)
+        job.head = stream.head
+        await client.begin(stream.head)
+        whole = await self._deliver(client)
         if whole:
             stream.settle("complete")
-            await out.write_eof()
-        elif request.transport is not None:
-            request.transport.close()
-        return out
+            await client.end()
+        else:
+            client.break_off()
 
-    async def _deliver(self, out: web.StreamResponse) -> bool:
+    async def _deliver(self, client: Client) -> bool:
         """Return whether all of the answer was written: not if the provider broke off, or the client stopped reading."""
-        while entries := await self._take(out):
+        while entries := await self._take(client):
             data = b"".join(entry.data for entry in entries)
             try:
                 async with asyncio.timeout(native.READ_TIMEOUT):
-                    await out.write(data)
+                    await client.write(data)
                     await catch_up(self._job.held)
             except TimeoutError:
                 return False
@@ -168,7 +167,7 @@ class Follower:
             self.delivered = entries[-1].n
         return not self._stream.failed
 
-    async def _take(self, out: web.StreamResponse) -> list[Entry]:
+    async def _take(self, client: Client) -> list[Entry]:
         """What there is to send; a keepalive goes out after each KEEPALIVE of silence between two frames."""
         while True:
             try:
@@ -176,7 +175,7 @@ class Follower:
                     return await self._reader.take()
             except TimeoutError:
                 if self._between_frames:
-                    await out.write(self._stream.keepalive)
+                    await client.write(self._stream.keepalive)
 
     def close(self) -> None:
         self._reader.close()

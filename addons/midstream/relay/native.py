@@ -7,11 +7,10 @@ import contextlib
 import time
 from collections.abc import Awaitable, Iterator
 
-from aiohttp import web
-
 from midstream.ledger import Account, Ledger
 from midstream.observation import Outcome
 from midstream.relay.catching_up import HELD_LIMIT, catch_up
+from midstream.relay.client import Client
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head, Job
 from midstream.relay.native_sink import NativeSink
@@ -22,9 +21,6 @@ from midstream.relay.sink import Refused
 KEEPALIVE = 15.0
 """Seconds of silence after which a client gets a sign of life, so that nothing on the way takes its connection for dead."""
 
-AT_ONCE = 32 * 1024
-"""Bytes that can be written behind nothing without waiting: asyncio pauses a writer whose buffer holds twice as many."""
-
 READ_TIMEOUT = 300.0
 """Seconds after which a client that reads nothing, while there is something to read, is dropped."""
 
@@ -33,11 +29,11 @@ class ClientStalled(Exception):
     """The client does not read."""
 
 
-async def deliver(job: Job, request: web.BaseRequest, means: Means) -> web.StreamResponse:
+async def deliver(job: Job, client: Client, means: Means) -> None:
     """Fetch the provider's answer and pass it on; settle the stream's row whatever happens."""
     account, ledger = job.account, means.ledger
     ledger.open(account)
-    out = ClientOut(job, request)
+    out = ClientOut(job, client)
     shown = Shown(job.ask, account, ledger, NativeSink(job.ask, job.stream, out))
     healing = Healing(shown, means)
     try:
@@ -46,15 +42,14 @@ async def deliver(job: Job, request: web.BaseRequest, means: Means) -> web.Strea
         settle_as(account, ledger, healing)
     except ClientStalled:
         settle(account, ledger, "client_gone", "client_stalled", f"the client read nothing for {READ_TIMEOUT:.0f} s")
-        out.abort()
+        client.abort()
     except (asyncio.CancelledError, ConnectionResetError):
         settle_left(account, ledger, "the client left" if shown.begun else "the client left before the answer began")
-        if not ledger.stopping or request.transport is None:
+        if not ledger.stopping or client.gone:
             raise
         await healing.stop()
     finally:
         out.close()
-    return out.response
 
 
 @contextlib.contextmanager
@@ -69,34 +64,31 @@ def cancelled_at_the_end(means: Means) -> Iterator[None]:
         means.delivering.discard(task)
 
 
-async def refuse(job: Job, request: web.BaseRequest, ledger: Ledger) -> web.StreamResponse:
+async def refuse(job: Job, client: Client, ledger: Ledger) -> None:
     """Midstream is being stopped: the client is told so in its own dialect, and the row says it."""
-    out, refusal = ClientOut(job, request), shutting_down()
+    out, refusal = ClientOut(job, client), shutting_down()
     ledger.open(job.account)
     await NativeSink(job.ask, job.stream, out).refuse(Refused(refusal.failure, retry_after=RETRY_AFTER))
     job.account.observation.record.http_status = refusal.status
     settle(job.account, ledger, "failed", refusal.failure.type, str(refusal))
-    return out.response
 
 
 class ClientOut:
-    """One client's connection."""
+    """What an answer is written to: one client's connection, kept alive, and waited for, but not for ever."""
 
-    def __init__(self, job: Job, request: web.BaseRequest) -> None:
-        self.response: web.StreamResponse = web.Response(status=500)
+    def __init__(self, job: Job, client: Client) -> None:
         self._job = job
-        self._request = request
+        self._client = client
         self._record = job.account.observation.record
         self._between_frames = True
-        self._chunked = False
         self._written = self._seen = 0
         self._keepalive = b""
         self._timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     async def begin(self, head: Head, keepalive: bytes) -> None:
-        self.response = await begin(self._job, head, self._request)
-        self._chunked = self.response.chunked
+        self._job.head = head
+        await self._client.begin(head)
         if keepalive:
             self._keepalive = keepalive
             self._timer = asyncio.get_running_loop().call_later(KEEPALIVE, self._look)
@@ -104,11 +96,8 @@ class ClientOut:
     async def write(self, data: bytes) -> None:
         self._between_frames = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))  # first: the write may wait for long
         self._written += 1
-        transport = self._request.transport if self._chunked else None
-        if transport is None or transport.is_closing() or transport.get_write_buffer_size() or len(data) > AT_ONCE:
-            await self._in_time(self.response.write(data))
-        elif data:  # this does not wait, so that it needs no time-out, nor what aiohttp does to find out
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if not self._client.send(data):
+            await self._in_time(self._client.write(data))
         if self._job.held() > HELD_LIMIT:
             await self._in_time(catch_up(self._job.held))
 
@@ -127,21 +116,15 @@ class ClientOut:
 
     async def end(self) -> None:
         self._between_frames = False
-        await self.response.write_eof()
+        await self._client.end()
 
     async def break_off(self) -> None:
         self._between_frames = False
-        if self._request.transport is not None:
-            self._request.transport.close()
+        self._client.break_off()
 
     async def answer(self, head: Head, body: bytes) -> None:
         self._job.head = head
-        self.response = web.Response(status=head.status, body=body)
-
-    def abort(self) -> None:
-        """At once, whatever waits to be sent."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        await self._client.answer(head, body)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -159,20 +142,7 @@ class ClientOut:
 
     async def _keep_alive(self) -> None:
         with contextlib.suppress(ConnectionResetError):  # the delivery itself learns that the client has left
-            await self.response.write(self._keepalive)
-
-
-async def begin(job: Job, head: Head, request: web.BaseRequest) -> web.StreamResponse:
-    """Send a head on."""
-    job.head = head
-    out = web.StreamResponse(status=head.status)
-    length = next((v for k, v in head.headers if k.lower() == b"content-length"), b"")
-    if length.isdigit():
-        out.content_length = int(length)
-    elif head.status not in (204, 304):
-        out.enable_chunked_encoding()
-    await out.prepare(request)
-    return out
+            await self._client.write(self._keepalive)
 
 
 def settle_as(account: Account, ledger: Ledger, healing: Healing) -> None:

@@ -17,6 +17,7 @@ from midstream.observation import NAME_LENGTH, Observation, StreamRecord, clean
 from midstream.relay import asked, native
 from midstream.relay.access import Caller, check_model
 from midstream.relay.ask import Ask
+from midstream.relay.client import HttpClient
 from midstream.relay.exchange import Exchange, read_body
 from midstream.relay.healing import Means
 from midstream.relay.job import Job
@@ -67,7 +68,9 @@ class ProviderPaths:
             record = job.account.observation.record
             exchange.job.native, exchange.job.stream = job, record.id
             exchange.job.more_headers = exchange.headers | {"X-Stream-Id": record.id}
-            return await native.deliver(job, exchange.request, self._means)
+            client = HttpClient(exchange.request)
+            await native.deliver(job, client, self._means)
+            return client.response
         finally:
             self._meter.give(caller.owner)
 

@@ -8,10 +8,9 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from aiohttp import web
-
 from midstream.config import Config
 from midstream.relay import native
+from midstream.relay.client import Client
 from midstream.relay.healing import Means
 from midstream.relay.job import Job
 from midstream.relay.kept_stream import Follower, KeptStream
@@ -45,17 +44,17 @@ class Reattach:
         """Whether this request is one whose retry can be attached: a streaming one, where the configuration says so."""
         return self._config().streams.reattach > 0 and job.ask.stream and job.ask.sent is not None
 
-    async def deliver(self, job: Job, request: web.BaseRequest) -> web.StreamResponse:
+    async def deliver(self, job: Job, client: Client) -> None:
         """Answer from the stream that this request is a retry of, else from a new one."""
         assert job.ask.sent is not None  # noqa: S101 - what `wants` says
         stream = await self._find(job.ask.sent)
         if stream is None and self._ledger.draining:
-            return await native.refuse(job, request, self._ledger)
+            return await native.refuse(job, client, self._ledger)
         stream = stream or self._start(job)
         follower = Follower(stream, job)
         job.account = stream.account
         try:
-            return await follower.run(request)
+            await follower.run(client)
         finally:
             follower.close()
             self._left(stream, follower.delivered)

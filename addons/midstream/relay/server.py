@@ -15,6 +15,8 @@ from midstream.connect import OURS
 from midstream.healing.breakers import Breaker
 from midstream.ledger import Ledger
 from midstream.relay import heads, native
+from midstream.relay.client import Client, HttpClient
+from midstream.relay.direct import Directs
 from midstream.relay.gateway import Gateway
 from midstream.relay.healing import Means
 from midstream.relay.inlet import Arrival, Inlets
@@ -76,6 +78,8 @@ class Relay:
             max_field_size=heads.FIELD_LIMIT + LINE_MARGIN,
             max_headers=heads.COUNT_LIMIT + ADDED_HEADERS,
         )
+        self.directs = Directs(self._serve)
+        """The answers that need no connection."""
         self.inlets: Inlets = {}
         """mitmproxy's ends of its connections to here, which the addon keeps up to date."""
         self._server = server
@@ -108,13 +112,20 @@ class Relay:
                 return await self._redelivery.answer(job, job.intercepted, request)
             if isinstance(job, GatewayJob):
                 return await self._gateway.answer(job, request)
-            if self._reattach.wants(job):
-                return await self._reattach.deliver(job, request)
-            if self._ledger.draining:
-                return await native.refuse(job, request, self._ledger)
-            return await native.deliver(job, request, self.means)
+            client = HttpClient(request)
+            await self._serve(job, client)
+            return client.response
         except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours
             raise asyncio.CancelledError from None
+
+    async def _serve(self, job: Job, client: Client) -> None:
+        """Answer a request that was sent to a provider, in the provider's own form."""
+        if self._reattach.wants(job):
+            await self._reattach.deliver(job, client)
+        elif self._ledger.draining:
+            await native.refuse(job, client, self._ledger)
+        else:
+            await native.deliver(job, client, self.means)
 
     async def stop(self) -> None:
         """Stop listening, end what runs (their rows are settled as interrupted), close the provider connections."""
@@ -128,6 +139,7 @@ class Relay:
             task.cancel()
         if delivering:
             await asyncio.wait(delivering, timeout=STOP_WAIT)
+        await self.directs.stop()
         if self._listening is not None:
             self._listening.close()
         await self._runner.cleanup()

@@ -1,0 +1,236 @@
+"""A native answer's way to mitmproxy that needs no connection: what stands in for the one to the provider is an object.
+
+mitmproxy's HTTP layer has an object for each connection, which takes what is said of HTTP (a request's headers, its end) and says
+what arrives (a response's headers, its data). Ours does the relay's work instead of reading a socket: a request costs no
+connection, and neither its head nor a chunk is written as HTTP/1.1 to be parsed again. Knows mitmproxy's objects by their shape
+only (as of 12.3), so that the library needs no mitmproxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from midstream import held
+from midstream.relay.client import AT_ONCE, Client, has_body, length_of
+from midstream.relay.inlet import Handler
+from midstream.relay.job import Head, Job
+
+log = logging.getLogger(__name__)
+
+HOST = "relay.midstream.invalid"
+"""What a flow is pointed at, with a port of its own, until its answer begins. RFC 6761: no such host exists."""
+
+STOP_WAIT = 1.0
+"""Seconds that answers get at mitmdump's end to say that it is theirs."""
+
+_ports = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Mitmproxy:
+    """Its modules, from who may import them: `connection`, `http`, `proxy.events` and `proxy.layers.http`."""
+
+    connection: Any
+    http: Any
+    events: Any
+    layers: Any
+
+
+class Direct:
+    """One flow's answer: to mitmproxy the connection to a provider, to the relay the client.
+
+    server: the connection as mitmproxy knows it, which no other flow has. stream: mitmproxy's, of the flow.
+    """
+
+    def __init__(self, mitmproxy: Mitmproxy, handler: Handler, stream: Any) -> None:
+        self._mitmproxy = mitmproxy
+        self._handler = handler
+        self._number: int = stream.stream_id
+        self._start: Callable[[], None] | None = None
+        self._over = False
+        self.task: asyncio.Task[None] | None = None
+        self.gone = False
+        self.server = server = mitmproxy.connection.Server(address=(HOST, next(_ports)))
+        server.state = mitmproxy.connection.ConnectionState.OPEN
+        server.timestamp_start = time.time()
+        server.alpn = (
+            stream.context.client.alpn
+        )  # to an HTTP/2 client's stream mitmproxy gives no HTTP/1 connection twice
+        above = stream.context.layers[: stream.context.layers.index(stream)]
+        self._known_to = [layer.connections for layer in above if hasattr(layer, "connections")]
+        """What the HTTP layers know of connections: that of a CONNECT tunnel, too, which passes on what happens in it."""
+        for layer, below in itertools.pairwise([*above, stream]):
+            if hasattr(layer, "connections"):
+                layer.connections[server] = self if below is stream else below
+
+    def on_request(self, start: Callable[[], None]) -> None:
+        """What to do once mitmproxy sends the request."""
+        self._start = start
+
+    def handle_event(self, event: Any) -> Iterable[Any]:
+        """mitmproxy's: what it tells this connection, or what came of it; what it is to do."""
+        if event.__class__ is self._mitmproxy.events.DataReceived:
+            if event.said is not None:
+                return (self._mitmproxy.layers.ReceiveHttp(event.said),)
+            self._forget()
+            return ()
+        kind = type(event).__name__
+        if kind == "RequestEndOfMessage" and self._start is not None:
+            start, self._start = self._start, None
+            start()
+        elif kind == "RequestProtocolError":
+            self.leave()
+        return ()
+
+    def leave(self) -> None:
+        """The client has left."""
+        self.gone = True
+        if self.task is not None:
+            self.task.cancel()
+        else:
+            self._forget()
+
+    def withdraw(self) -> None:
+        """mitmproxy is through with the flow: it will not send the request, if it has not."""
+        if self.task is None:
+            self._forget()
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        if not self._over and not self.gone:
+            self.break_off()
+        if self._handler.busy:
+            self._pass(None)
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        for connections in self._known_to:
+            connections.pop(self.server, None)
+        self.server.state = self._mitmproxy.connection.ConnectionState.CLOSED
+
+    def _say(self, event: Any) -> None:
+        if self.gone:
+            raise ConnectionResetError("the client has left")
+        self._pass(event)
+
+    def _pass(self, said: Any) -> None:
+        """To whoever looks at it on its way here, it is a connection that has brought no bytes."""
+        event = self._mitmproxy.events.DataReceived(self.server, b"")
+        event.said = said
+        self._handler.tell(event)
+
+    def _say_head(self, head: Head, length: int | None) -> None:
+        """The addon puts the rest of the head on the flow (`Job.head`), past mitmproxy's checks of what a provider may send."""
+        http, named = self._mitmproxy.http, []
+        if length is not None:
+            named.append((b"content-length", b"%d" % length))
+        elif has_body(head):
+            named.append((b"transfer-encoding", b"chunked"))
+        response = http.Response(b"HTTP/1.1", head.status, b"", http.Headers(named), None, None, time.time(), None)
+        empty = length == 0 or not has_body(head)
+        self._say(self._mitmproxy.layers.ResponseHeaders(self._number, response, empty))
+
+    async def begin(self, head: Head) -> None:
+        self._say_head(head, length_of(head))
+
+    def send(self, data: bytes) -> bool:
+        if self.gone or len(data) > AT_ONCE or self._handler.waiting:
+            return False
+        if data:
+            self._say(self._mitmproxy.layers.ResponseData(self._number, data))
+        return True
+
+    async def write(self, data: bytes) -> None:
+        if data:
+            self._say(self._mitmproxy.layers.ResponseData(self._number, data))
+        await self._handler.drain()
+
+    async def end(self) -> None:
+        self._over = True
+        self._say(self._mitmproxy.layers.ResponseEndOfMessage(self._number))
+
+    def break_off(self) -> None:
+        if self._over or self.gone:
+            return
+        self._over = True
+        layers = self._mitmproxy.layers
+        code = layers.ErrorCode.GENERIC_SERVER_ERROR
+        self._say(layers.ResponseProtocolError(self._number, "the answer broke off", code))
+
+    async def answer(self, head: Head, body: bytes) -> None:
+        self._say_head(head, len(body))
+        if body:
+            self._say(self._mitmproxy.layers.ResponseData(self._number, body))
+        await self.end()
+
+    def abort(self) -> None:
+        self.break_off()
+
+
+type Serve = Callable[[Job, Client], Awaitable[None]]
+
+
+class Directs:
+    """The answers on their way, by their client's connection. serve: the relay's work."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._under_way = defaultdict[str, dict[str, Direct]](dict)
+
+    def lay(self, mitmproxy: Mitmproxy, handler: Any, flow: Any, job: Job) -> tuple[str, int] | None:
+        """Where to point a flow for this job to be done; None where there is no such way, and only a connection will do.
+
+        handler: mitmproxy's, of the client's connection.
+        """
+        known, found = Handler.of(handler), held.find(handler.layer, flow) if handler is not None else None
+        if known is None or found is None:
+            return None
+        direct = Direct(mitmproxy, known, found[2])
+        direct.on_request(lambda: self._begin(direct, job))
+        self._under_way[flow.client_conn.id][flow.id] = direct
+        address: tuple[str, int] = direct.server.address
+        return address
+
+    def _begin(self, direct: Direct, job: Job) -> None:
+        direct.task = asyncio.get_running_loop().create_task(self._run(direct, job), name="midstream-answer")
+
+    async def _run(self, direct: Direct, job: Job) -> None:
+        try:
+            await self._serve(job, direct)
+        except ConnectionResetError:
+            pass  # the client has left
+        except Exception:
+            log.exception("an intercepted stream failed")
+        finally:
+            direct.close()
+
+    def over(self, flow: Any) -> None:
+        """mitmproxy is through with this flow."""
+        direct = self._under_way.get(flow.client_conn.id, {}).pop(flow.id, None)
+        if direct is not None:
+            direct.withdraw()
+
+    def left(self, client: Any) -> None:
+        """A client's connection is over."""
+        for direct in self._under_way.pop(client.id, {}).values():
+            direct.leave()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._under_way.values()))
+
+    async def stop(self) -> None:
+        """Return once all are through, or have been ended."""
+        tasks = [d.task for under_way in self._under_way.values() for d in under_way.values() if d.task is not None]
+        running = [task for task in tasks if not task.done()]
+        if running:
+            _, late = await asyncio.wait(running, timeout=STOP_WAIT)
+            for task in late:
+                task.cancel()
