@@ -150,18 +150,15 @@ class RelayStreams:
         self._point_at_gateway(flow, job) if delivery == "websocket" else self._point_at_relay(flow, job)
 
     def _point_at_relay(self, flow: http.HTTPFlow, job: Job | GatewayJob) -> None:
-        relay, headers = self._relay, http.Headers(host="midstream")
-        handler = held.handler(ctx, flow.client_conn)
-        if relay is None:
+        if (relay := self._relay) is None:
             return
+        handler = held.handler(ctx, flow.client_conn)
         way = relay.directs.lay(MITMPROXY, handler, flow, job) if isinstance(job, Job) else None
         if way is not None:
-            self._hand_over(flow, job, headers, way)
+            self._hand_over(flow, job, http.Headers(), way)
         else:
-            self._redirect(flow, job, headers)
-        flow.request.raw_content = b""
-        flow.request.headers["content-length"] = "0"
-        flow.request.path = "/"
+            self._redirect(flow, job, http.Headers(host="midstream", content_length="0"))
+        flow.request.data.content, flow.request.data.path = b"", b"/"
 
     def _point_at_gateway(self, flow: http.HTTPFlow, job: GatewayJob) -> None:
         """The gateway is in the relay, and gets the request as it is, if every HTTP server would read it alike."""

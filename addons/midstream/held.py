@@ -45,17 +45,15 @@ def gauge(handler: Any, flow: Any) -> Callable[[], int]:
     For an HTTP/2 client it buffers what flow control holds back (`BufferedH2Connection.stream_buffers`). Of a WebSocket it
     queues what arrives while a message is shown to the addons, and then writes it out without waiting for the client.
     """
-    found = find(handler.layer, flow) if handler is not None else None
-    if found is None:
+    is_http2, upgrade = flow.client_conn.alpn == b"h2", flow.request.headers.get("upgrade", "").lower()
+    if handler is None or not (is_http2 or upgrade == "websocket") or (found := find(handler.layer, flow)) is None:
         return _nothing
     layer, number, stream = found
-    if flow.client_conn.alpn == b"h2":
+    if is_http2:
         buffers = getattr(getattr(layer.connections.get(flow.client_conn), "h2_conn", None), "stream_buffers", {})
         return lambda: sum(len(piece.data) for piece in buffers.get(number, ()))
-    if flow.request.headers.get("upgrade", "").lower() == "websocket":
-        client = getattr(handler.transports[flow.client_conn].writer, "transport", None)  # the local mode's has none
-        return lambda: _queued(stream) + (client.get_write_buffer_size() if client is not None else 0)
-    return _nothing
+    client = getattr(handler.transports[flow.client_conn].writer, "transport", None)  # the local mode's has none
+    return lambda: _queued(stream) + (client.get_write_buffer_size() if client is not None else 0)
 
 
 def has_left(handler: Any, flow: Any) -> bool:

@@ -81,9 +81,27 @@ def test_other_frames_are_left_to_the_full_parser(other: bytes) -> None:
 def test_frames_that_never_fit_are_given_up() -> None:
     template = TextTemplate()
     for n in range(TRIES):
+        assert template.read(chunk("a", obfuscation=str(n))) is None
         template.learn(chunk("a", obfuscation=str(n)), in_full(chunk("a")), in_full)
+    assert template.read(chunk("a")) is None
     template.learn(chunk("a"), in_full(chunk("a")), in_full)
     assert template.read(chunk("b")) is None
+
+
+def test_a_first_token_waits_for_nothing_that_the_next_will_need() -> None:
+    parsed = list[bytes]()
+
+    def parse(data: bytes) -> list[Event]:
+        parsed.append(data)
+        return in_full(data)
+
+    template = TextTemplate()
+    template.learn(chunk("a"), in_full(chunk("a")), parse)
+    assert not parsed
+    assert template.read(chunk("b")) == Text("b")
+    assert len(parsed) == 1
+    assert template.read(chunk("c")) == Text("c")
+    assert len(parsed) == 1
 
 
 def test_an_in_band_error_event_is_never_read_as_text() -> None:

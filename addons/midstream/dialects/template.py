@@ -23,7 +23,7 @@ _PROBE = "midstream probe"
 class TextTemplate:
     """Learns from frames that mean exactly one Text; then reads their likes. For decoders whose text frames change no state."""
 
-    __slots__ = ("_block", "_choice", "_least", "_prefix", "_start", "_stop", "_suffix", "_tries")
+    __slots__ = ("_block", "_choice", "_least", "_pending", "_prefix", "_start", "_stop", "_suffix", "_tries")
 
     def __init__(self) -> None:
         self._prefix = self._suffix = b""
@@ -31,6 +31,7 @@ class TextTemplate:
         self._least = 1 << 62
         self._start = self._stop = 0
         self._tries = TRIES
+        self._pending: tuple[bytes, Text, Callable[[bytes], list[Event]]] | None = None
 
     def give_up(self) -> None:
         """Learn nothing more."""
@@ -38,6 +39,9 @@ class TextTemplate:
 
     def read(self, data: bytes) -> Text | None:
         """Return the text of a frame that differs from the template in its text only, else None."""
+        if self._pending is not None:
+            self._learn(*self._pending)
+            self._pending = None
         if len(data) <= self._least or not data.startswith(self._prefix) or not data.endswith(self._suffix):
             return None
         try:
@@ -48,12 +52,15 @@ class TextTemplate:
         return Text(text, self._choice, self._block)
 
     def learn(self, data: bytes, events: list[Event], parse: Callable[[bytes], list[Event]]) -> None:
-        """Take a frame, just parsed in full, as the template if all it said is one piece of text.
+        """Take a frame, just parsed in full, as the template if all it said is one piece of text: not before the next one comes,
+        since a first token waits for what is done here, and it may be the only one.
 
         parse: what a new decoder makes of a frame. It proves that the place found is the place the text is read from.
         """
-        if not self._tries or len(events) != 1 or not isinstance(event := events[0], Text) or len(data) > SIZE_LIMIT:
-            return
+        if self._tries and len(events) == 1 and isinstance(event := events[0], Text) and len(data) <= SIZE_LIMIT:
+            self._pending = data, event, parse
+
+    def _learn(self, data: bytes, event: Text, parse: Callable[[bytes], list[Event]]) -> None:
         self._tries -= 1
         prefix, said, suffix = data.partition(dump_json(event.text).encode())
         probe = Text(_PROBE, event.choice, event.block)
