@@ -44,6 +44,7 @@ START_WAIT = 10.0
 """Seconds that a request to the gateway waits for the relay to start."""
 
 MITMPROXY = Mitmproxy(connection, http, events, layers)
+Headers = intercept.remembering(http.Headers)
 
 GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""
@@ -225,7 +226,7 @@ class RelayStreams:
         if head is not None:
             framing = {k: v for k in ("transfer-encoding",) if (v := flow.response.headers.get(k))}
             flow.response.status_code, flow.response.reason = head.status, head.reason
-            flow.response.headers = http.Headers(head.headers)
+            flow.response.headers = Headers(head.headers)
             flow.response.headers.update(framing)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:

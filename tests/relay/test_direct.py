@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from mitmproxy import connection, http
 from mitmproxy.proxy import events
-from mitmproxy.proxy.layers import http as layers
-from mitmproxy.test import tflow
+from mitmproxy.proxy.layers import http as http_layers
+from mitmproxy.test import tflow, tutils
 
 from midstream.relay.client import AT_ONCE, Client
 from midstream.relay.direct import Directs, Mitmproxy
 from midstream.relay.job import Head, Job
 
+layers: Any = http_layers
 MITMPROXY = Mitmproxy(connection, http, events, layers)
 HEAD = Head(200, "OK", [(b"content-type", b"text/event-stream")])
 JOB: Any = Shape(ask="a question")
@@ -34,11 +35,15 @@ class Setting:
         self.flow = tflow.tflow()
         self.flow.client_conn.alpn = alpn
         self.outer, self.tunnel, self.tls, self.inner = Shape(connections={}), Shape(), Shape(), Shape(connections={})
-        context = Shape(client=self.flow.client_conn)
-        self.stream = Shape(flow=self.flow, stream_id=3, context=context)
+        options = Shape(store_streamed_bodies=False)
+        context = Shape(client=self.flow.client_conn, options=options)
+        self.stream = Shape(flow=self.flow, stream_id=3, context=context, _paused=None)
+        self.stream.state_stream_response_body = self.stream.server_state = "streaming"
+        self.flow.response = tutils.tresp()
+        self.flow.response.stream = True
         context.layers = [self.outer, self.tunnel, self.tls, self.inner, self.stream]
         self.inner.streams = {3: self.stream}
-        self.size, self.told, self.lock = 0, list[Any](), asyncio.Lock()
+        self.size, self.told, self.by_way, self.lock = 0, list[Any](), list[Any](), asyncio.Lock()
         transport = Shape(get_write_buffer_size=lambda: self.size)
         self.handler = Shape(
             client="the client",
@@ -53,7 +58,9 @@ class Setting:
     async def _event(self, event: Any) -> None:
         async with self.lock:
             commands = self.inner.connections[event.connection].handle_event(event)
-            self.told += [command.event for command in commands]
+            for command in commands:
+                self.told.append(command.event)
+                self.by_way.append(getattr(command, "connection", "the stream"))
 
     async def _drain(self) -> None:
         self.size = 0
@@ -103,6 +110,47 @@ def test_a_whole_answer() -> None:
         assert (head.response.status_code, dict(head.response.headers)) == (200, {"transfer-encoding": "chunked"})
         assert (head.end_stream, one.data, two.data) == (False, b"one", b"two")
         assert setting.forgotten
+
+    run(work())
+
+
+@pytest.mark.parametrize("unlike", ["no stream yet", "an addon changes it", "a hook runs", "it is stored"])
+def test_data_goes_to_the_client_past_a_stream_that_would_only_send_it(unlike: str) -> None:
+    made = list[Setting]()
+
+    async def serve(job: Job, client: Client) -> None:
+        (setting,) = made
+        await client.begin(HEAD)
+        assert client.send(b"one")
+        stream = setting.stream
+        changed: dict[str, Callable[[], object]] = {
+            "no stream yet": lambda: setattr(stream, "server_state", "waiting"),
+            "an addon changes it": lambda: setattr(stream.flow.response, "stream", lambda data: data),
+            "a hook runs": lambda: setattr(stream, "_paused", "a command"),
+            "it is stored": lambda: setattr(setting.direct, "_stored", True),
+        }
+        changed[unlike]()
+        assert client.send(b"two")
+        await client.end()
+
+    async def work() -> None:
+        setting = Setting(serve)
+        made.append(setting)
+        setting.ask()
+        await turns()
+        assert setting.names == ["ResponseHeaders", "ResponseData", "ResponseData", "ResponseEndOfMessage"]
+        assert setting.by_way == ["the stream", setting.flow.client_conn, "the stream", "the stream"]
+
+    run(work())
+
+
+def test_what_is_stored_of_streams_goes_by_the_stream() -> None:
+    async def work() -> None:
+        setting = Setting(whole)
+        setting.stream.context.options.store_streamed_bodies = True
+        setting.ask()
+        await turns()
+        assert set(setting.by_way) == {"the stream"}
 
     run(work())
 
@@ -222,7 +270,10 @@ def test_the_order_is_kept_while_mitmproxy_is_at_something_else() -> None:
 
 
 def test_what_would_wait_for_the_client_is_not_sent_at_once() -> None:
+    made = list[Setting]()
+
     async def serve(job: Job, client: Client) -> None:
+        (setting,) = made
         await client.begin(HEAD)
         assert not client.send(b"x" * (AT_ONCE + 1))
         setting.size = 1
@@ -233,13 +284,12 @@ def test_what_would_wait_for_the_client_is_not_sent_at_once() -> None:
         await client.end()
 
     async def work() -> None:
-        nonlocal setting
         setting = Setting(serve)
+        made.append(setting)
         setting.ask()
         await turns(10)
         assert [event.data for event in setting.told[1:-1]] == [b"x", b"y"]
 
-    setting: Setting
     run(work())
 
 

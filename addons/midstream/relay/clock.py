@@ -37,7 +37,8 @@ class ProgressClock:
         """The client is to blame from here: writing to it takes as long as it does.
 
         What came in the very turn of the event loop in which time was up came in time: cancelled here, it would be lost."""
-        self._paused_at = self._loop.time()
+        if self._until is not None:
+            self._paused_at = self._loop.time()
         if self._expiring and not self._timeout.expired():
             self._expiring = False
             self._timeout.reschedule(None)
@@ -47,7 +48,7 @@ class ProgressClock:
         if self._paused_at is not None and self._until is not None:
             self._until += self._loop.time() - self._paused_at
         self._paused_at = None
-        if self._timer is None:
+        if self._timer is None and not (self._until is None and self._last is None):
             self._arm()
 
     def stop(self) -> None:

@@ -52,9 +52,11 @@ class Direct:
     def __init__(self, mitmproxy: Mitmproxy, handler: Handler, stream: Any) -> None:
         self._mitmproxy = mitmproxy
         self._handler = handler
+        self._stream = stream
         self._number: int = stream.stream_id
         self._start: Callable[[], None] | None = None
         self._over = False
+        self._stored = True
         self.task: asyncio.Task[None] | None = None
         self.gone = False
         self.server = server = mitmproxy.connection.Server(address=(HOST, next(_ports)))
@@ -77,8 +79,11 @@ class Direct:
     def handle_event(self, event: Any) -> Iterable[Any]:
         """mitmproxy's: what it tells this connection, or what came of it; what it is to do."""
         if event.__class__ is self._mitmproxy.events.DataReceived:
-            if event.said is not None:
-                return (self._mitmproxy.layers.ReceiveHttp(event.said),)
+            said, layers = event.said, self._mitmproxy.layers
+            if said.__class__ is layers.ResponseData and self._goes_by:
+                return (layers.SendHttp(said, self._stream.context.client),)
+            if said is not None:
+                return (layers.ReceiveHttp(said),)
             self._forget()
             return ()
         kind = type(event).__name__
@@ -88,6 +93,13 @@ class Direct:
         elif kind == "RequestProtocolError":
             self.leave()
         return ()
+
+    @property
+    def _goes_by(self) -> bool:
+        """Whether mitmproxy's stream would send data to its client as it is, and do nothing else with it: as nearly always."""
+        stream = self._stream
+        streams = stream.server_state == stream.state_stream_response_body and stream.flow.response.stream is True
+        return streams and not stream._paused and not self._stored
 
     def leave(self) -> None:
         """The client has left."""
@@ -130,6 +142,7 @@ class Direct:
     def _say_head(self, head: Head, length: int | None) -> None:
         """The addon puts the rest of the head on the flow (`Job.head`), past mitmproxy's checks of what a provider may send."""
         http, named = self._mitmproxy.http, []
+        self._stored = self._stream.context.options.store_streamed_bodies
         if length is not None:
             named.append((b"content-length", b"%d" % length))
         elif has_body(head):

@@ -115,7 +115,7 @@ class Passage:
         try:
             await self._wait(self._shown.sink.pass_on(piece))
         finally:  # also when cancelled: the client has it, and what may follow it depends on where it ends
-            events = self._attempt.take(piece).events
+            events = self._attempt.decoder.feed(piece)
         self._observe(events, now)
         if self._shown.strict:
             self._note(events)
@@ -216,8 +216,9 @@ class Passage:
         if (content or ended) and self._content_at is None:
             self._content_at = asyncio.get_running_loop().time()
         if content:
+            if self._idle is not None or not self.progressed:
+                self._clock.allow(self._idle, "idle_timeout")
             self.progressed = True
-            self._clock.allow(self._idle, "idle_timeout")
         if ended:
             self._finish(events)
 
