@@ -23,6 +23,7 @@ from aiohttp import web
 from mitmproxy import http
 from mitmproxy import io as flow_io
 
+from databases import until
 from end_to_end.harness import DEADLINE, SETS, Authority, Provider, Proxy, chunks, clean_environment, running
 from end_to_end.test_measure import ASK, CHAT, ROLE, WHOLE, app, ask, chat_chunk, rows_of
 
@@ -77,6 +78,16 @@ def _raw(port: int, request: str) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as connection:
         connection.sendall(request.encode())
         return connection.recv(4096)
+
+
+def test_a_native_answer_needs_no_connection_within_mitmdump(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    provider.handler = chunks(*WHOLE)
+    with running(start(tmp_path, confdir, authority, provider)) as proxy:
+        assert ask(proxy, app) == (200, BODY)
+        until(lambda: "client disconnect" in "".join(proxy.log))
+        assert "server connect" not in "".join(proxy.log)
 
 
 def test_a_ticket_from_a_client_opens_nothing(relay: Proxy, provider: Provider, app: str) -> None:

@@ -314,6 +314,17 @@ def test_there_is_no_such_way_for_clients_that_nobody_can_wait_for() -> None:
     run(work())
 
 
+def test_there_is_no_such_way_in_a_mitmproxy_of_another_kind() -> None:
+    async def work() -> None:
+        setting = Setting(whole)
+        setting.directs.over(setting.flow)
+        setting.stream.context.layers.remove(setting.stream)
+        assert setting.directs.lay(MITMPROXY, setting.handler, setting.flow, JOB) is None
+        assert setting.forgotten
+
+    run(work())
+
+
 def test_at_the_end_answers_have_a_moment_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("midstream.relay.direct.STOP_WAIT", 0.01)
 

@@ -57,14 +57,14 @@ class Direct:
         self._start: Callable[[], None] | None = None
         self._over = False
         self._stored = True
+        self._streaming = stream.state_stream_response_body
         self.task: asyncio.Task[None] | None = None
         self.gone = False
         self.server = server = mitmproxy.connection.Server(address=(HOST, next(_ports)))
         server.state = mitmproxy.connection.ConnectionState.OPEN
         server.timestamp_start = time.time()
-        server.alpn = (
-            stream.context.client.alpn
-        )  # to an HTTP/2 client's stream mitmproxy gives no HTTP/1 connection twice
+        # Left alone it would be an HTTP/1 connection, and such a one mitmproxy gives to one stream of an HTTP/2 client only.
+        server.alpn = stream.context.client.alpn
         above = stream.context.layers[: stream.context.layers.index(stream)]
         self._known_to = [layer.connections for layer in above if hasattr(layer, "connections")]
         """What the HTTP layers know of connections: that of a CONNECT tunnel, too, which passes on what happens in it."""
@@ -98,7 +98,7 @@ class Direct:
     def _goes_by(self) -> bool:
         """Whether mitmproxy's stream would send data to its client as it is, and do nothing else with it: as nearly always."""
         stream = self._stream
-        streams = stream.server_state == stream.state_stream_response_body and stream.flow.response.stream is True
+        streams = stream.server_state == self._streaming and stream.flow.response.stream is True
         return streams and not stream._paused and not self._stored
 
     def leave(self) -> None:
@@ -206,7 +206,11 @@ class Directs:
         known, found = Handler.of(handler), held.find(handler.layer, flow) if handler is not None else None
         if known is None or found is None:
             return None
-        direct = Direct(mitmproxy, known, found[2])
+        try:
+            direct = Direct(mitmproxy, known, found[2])
+        except (AttributeError, TypeError, ValueError) as error:  # another mitmproxy than those that we know
+            log.debug("no direct way: %r", error)
+            return None
         direct.on_request(lambda: self._begin(direct, job))
         self._under_way[flow.client_conn.id][flow.id] = direct
         address: tuple[str, int] = direct.server.address
