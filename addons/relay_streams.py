@@ -154,11 +154,11 @@ class RelayStreams:
         if (relay := self._relay) is None:
             return
         handler = held.handler(ctx, flow.client_conn)
-        way = relay.directs.lay(MITMPROXY, handler, flow, job) if isinstance(job, Job) else None
-        if way is not None:
-            self._hand_over(flow, job, http.Headers(), way)
-        else:
-            self._redirect(flow, job, http.Headers(host="midstream", content_length="0"))
+        host = relay.directs.lay(MITMPROXY, handler, flow, job) if isinstance(job, Job) else None
+        if isinstance(job, Job) and host is not None:
+            self._hand_over(flow, Original.keep(flow, job, host))
+            return
+        self._redirect(flow, job, http.Headers(host="midstream", content_length="0"))
         flow.request.data.content, flow.request.data.path = b"", b"/"
 
     def _point_at_gateway(self, flow: http.HTTPFlow, job: GatewayJob) -> None:
@@ -183,15 +183,13 @@ class RelayStreams:
         headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":
             headers["connection"] = "close"  # mitmproxy never reuses an HTTP/1 connection for an HTTP/2 client
-        self._hand_over(flow, job, headers, relay.address)
+        self._hand_over(flow, Original.point(flow, job, headers, relay.address))
 
-    def _hand_over(
-        self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers, address: tuple[str, int]
-    ) -> None:
+    def _hand_over(self, flow: http.HTTPFlow, original: Original) -> None:
         held.bound(held.handler(ctx, flow.client_conn), flow.client_conn)
         flow.metadata[flows.RELAYED] = True
         self._passing.add(flow.id)
-        self._originals[flow.id] = Original.point(flow, job, headers, address)
+        self._originals[flow.id] = original
 
     def client_disconnected(self, client: connection.Client) -> None:
         if self._relay is not None:

@@ -170,6 +170,23 @@ def test_a_stream_is_cancelled_by_command_and_its_client_is_told(mitmweb: Mitmwe
     assert "cancelled" in flow["comment"]
 
 
+def test_one_that_waits_for_its_provider_shows_whom_it_asked_what(mitmweb: Mitmweb, provider: Provider) -> None:
+    gate = Gate()
+    provider.handler = gated(gate, before=0)
+    asking = Asking(mitmweb, "gpt-thinking")
+    try:
+        flow = mitmweb.until(lambda flow: not done(flow))
+        request, server = flow["request"], flow["server_conn"]
+        assert (request["scheme"], request["host"], request["port"]) == ("https", "api.openai.com", 443)
+        assert (request["method"], request["path"]) == ("POST", "/v1/chat/completions")
+        assert "gpt-thinking" in mitmweb.shown(flow["id"], "request")["text"]
+        assert server is None or server["address"][:2] == ["api.openai.com", 443]
+    finally:
+        gate.open()
+        asking.join()
+    assert asking.text == WHOLE
+
+
 def test_one_that_has_not_begun_is_cancelled_too(mitmweb: Mitmweb, provider: Provider) -> None:
     gate = Gate()
 

@@ -53,7 +53,7 @@ class Setting:
             drain_writers=self._drain,
         )
         self.directs = Directs(serve)
-        self.address = self.directs.lay(MITMPROXY, self.handler, self.flow, JOB)
+        self.host = self.directs.lay(MITMPROXY, self.handler, self.flow, JOB)
 
     async def _event(self, event: Any) -> None:
         async with self.lock:
@@ -296,11 +296,27 @@ def test_what_would_wait_for_the_client_is_not_sent_at_once() -> None:
 def test_each_flow_has_a_connection_of_its_own() -> None:
     async def work() -> None:
         first, second = Setting(whole), Setting(whole, alpn=b"h2")
-        assert first.address != second.address
+        assert first.host == first.host
+        assert first.host not in (second.host, "address", first.flow.request.host)
+        assert str(first.host).encode() == b"address"
+        assert first.direct.server.address == (first.host, first.flow.request.port)
         assert first.direct.server.connected
         assert second.direct.server.alpn == b"h2"  # else mitmproxy would not take it for an HTTP/2 client's stream
 
     run(work())
+
+
+def test_mitmproxy_takes_it_for_what_the_flow_asks_for() -> None:
+    async def work(scheme: str) -> None:
+        setting = Setting(whole)
+        request = setting.flow.request
+        assert setting.host is not None
+        asked_for = layers.GetHttpConnection((setting.host, request.port), request.scheme == "https", None)
+        assert asked_for.connection_spec_matches(setting.direct.server)
+        other = connection.Server(address=(request.host, request.port))
+        assert not asked_for.connection_spec_matches(other)
+
+    run(work("http"))
 
 
 def test_there_is_no_such_way_for_clients_that_nobody_can_wait_for() -> None:

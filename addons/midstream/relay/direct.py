@@ -24,13 +24,8 @@ from midstream.relay.job import Head, Job
 
 log = logging.getLogger(__name__)
 
-HOST = "relay.midstream.invalid"
-"""What a flow is pointed at, with a port of its own, until its answer begins. RFC 6761: no such host exists."""
-
 STOP_WAIT = 1.0
 """Seconds that answers get at mitmdump's end to say that it is theirs."""
-
-_ports = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +38,26 @@ class Mitmproxy:
     layers: Any
 
 
+class Own(str):
+    """A host's name equal to none but itself: of the connections to one provider mitmproxy takes that for a flow which has the
+    flow's own name for it, and for any other flow none of these."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
 class Direct:
     """One flow's answer: to mitmproxy the connection to a provider, to the relay the client.
 
-    server: the connection as mitmproxy knows it, which no other flow has. stream: mitmproxy's, of the flow.
+    stream: mitmproxy's, of the flow. host: what the flow's host is to be called. server: the connection as mitmproxy knows it.
     """
 
     def __init__(self, mitmproxy: Mitmproxy, handler: Handler, stream: Any) -> None:
@@ -60,7 +71,12 @@ class Direct:
         self._streaming = stream.state_stream_response_body
         self.task: asyncio.Task[None] | None = None
         self.gone = False
-        self.server = server = mitmproxy.connection.Server(address=(HOST, next(_ports)))
+        request, before = stream.flow.request, stream.flow.server_conn
+        self.host = Own(request.host)
+        self.server = server = mitmproxy.connection.Server(
+            address=(self.host, request.port), transport_protocol=before.transport_protocol
+        )
+        server.tls, server.via = request.scheme == "https", before.via
         server.state = mitmproxy.connection.ConnectionState.OPEN
         server.timestamp_start = time.time()
         # Left alone it would be an HTTP/1 connection, and such a one mitmproxy gives to one stream of an HTTP/2 client only.
@@ -198,8 +214,8 @@ class Directs:
         self._serve = serve
         self._under_way = defaultdict[str, dict[str, Direct]](dict)
 
-    def lay(self, mitmproxy: Mitmproxy, handler: Any, flow: Any, job: Job) -> tuple[str, int] | None:
-        """Where to point a flow for this job to be done; None where there is no such way, and only a connection will do.
+    def lay(self, mitmproxy: Mitmproxy, handler: Any, flow: Any, job: Job) -> Own | None:
+        """What to call the flow's host for this job to be done; None where there is no such way, and only a connection will do.
 
         handler: mitmproxy's, of the client's connection.
         """
@@ -213,8 +229,7 @@ class Directs:
             return None
         direct.on_request(lambda: self._begin(direct, job))
         self._under_way[flow.client_conn.id][flow.id] = direct
-        address: tuple[str, int] = direct.server.address
-        return address
+        return direct.host
 
     def _begin(self, direct: Direct, job: Job) -> None:
         direct.task = asyncio.get_running_loop().create_task(self._run(direct, job), name="midstream-answer")

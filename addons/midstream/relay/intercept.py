@@ -17,7 +17,7 @@ from midstream.relay.upstream import UpstreamRequest
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What a flow looked like before it was pointed at the relay, but for a credential in its query."""
+    """What a flow looked like before the relay had it, but for a credential in its query."""
 
     job: Job | GatewayJob
     scheme: bytes
@@ -43,12 +43,21 @@ class Original:
         flow.server_conn.via = None
         return before
 
+    @classmethod
+    def keep(cls, flow: Any, job: Job, host: str) -> Self:
+        """Leave the flow as it is, but for its host's name, which is written alike (`Own` in direct.py)."""
+        request, data = flow.request, flow.request.data
+        shown = asked.split_secrets(request.path)[0]
+        before = cls(job, data.scheme, data.host, data.port, data.authority, shown, request.headers, None)
+        request.path, data.host = shown, host
+        return before
+
     def restore(self, flow: Any) -> None:
         """From here on mitmweb, saved flows and logs show the provider, never the loopback."""
         request, data = flow.request, flow.request.data
         data.scheme, data.host, data.port, data.authority = self.scheme, self.host, self.port, self.authority
         request.path, data.headers = self.path, self.headers
-        if self.body is not None:  # else it was streamed, and mitmproxy refuses to have one put there
+        if self.body is not None:  # else it is there; or it was streamed, and mitmproxy refuses to have one put there
             request.raw_content = self.body
 
 
