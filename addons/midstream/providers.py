@@ -109,6 +109,9 @@ PROVIDERS = (
     Provider("ovhcloud", ("*.endpoints.kepler.ai.cloud.ovh.net",), "ovhcloud"),
 )
 
+PRICES = {provider.name: provider.prices for provider in PROVIDERS}
+"""A known provider's id in genai-prices, by its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatApi:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cost
 from client import Heard, Reader, Writer, ask, connect, percentile, request_of, stream
@@ -60,6 +60,8 @@ class Measuring:
     effort: Effort
     sheet: Sheet
     say: Callable[[str], None]
+    grown: set[str] = field(default_factory=set)
+    """Whose memory per stream is known: that of the first crowd, since the next ones find it there."""
 
     def warm_up(self) -> None:
         """Imports, pools, tokenizers; and the memory of a process that has done something, and now does nothing."""
@@ -118,7 +120,9 @@ class Measuring:
         if contender.process is not None and streams == 100:
             used = contender.cpu_seconds() - cpu
             self.sheet.note("CPU at 50 tokens/s, ms per 1000 chunks", contender.name, used * 1e6 / len(crowd.delays_ms))
-            self.sheet.note("memory per open stream, KiB", contender.name, (peak - rss) / streams)
+            if contender.name not in self.grown:
+                self.grown.add(contender.name)
+                self.sheet.note("memory per open stream, KiB", contender.name, (peak - rss) / streams)
             self.sheet.note("memory, at 100 streams, MiB", contender.name, peak / 1024)
         self.say(f"{streams} streams: {contender.name}")
         return self._added(contender, streams, crowd.firsts_ms, crowd.delays_ms, base)

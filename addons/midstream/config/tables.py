@@ -33,7 +33,7 @@ from midstream.config.values import (
     sendable,
 )
 from midstream.healing.breakers import Limits
-from midstream.providers import CHAT_APIS, PROVIDERS, provider_of
+from midstream.providers import CHAT_APIS, PRICES, PROVIDERS, provider_of
 
 
 class ConfigError(ValueError):
@@ -78,8 +78,10 @@ class ProviderConfig(Table):
     @property
     def prices(self) -> str:
         """Its id in genai-prices; "" where it has none."""
+        if (own := PRICES.get(self._name)) is not None:
+            return own
         known = provider_of(urlsplit(self.base_url or "").hostname or "")
-        return next((p.prices for p in PROVIDERS if p.name == self._name), known.prices if known else "")
+        return known.prices if known else ""
 
     def url(self, path: str) -> str:
         """The address of a path of its dialect. A version that stands on both sides (`/v1` and `/v1/messages`) is taken once."""
