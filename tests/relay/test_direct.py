@@ -82,7 +82,7 @@ class Setting:
     def forgotten(self) -> bool:
         """What is kept, at most, is a flow that mitmproxy has yet to be through with."""
         self.directs.over(self.flow)
-        return not self.inner.connections and not self.outer.connections and not len(self.directs)
+        return not (self.inner.connections or self.outer.connections or len(self.directs) or self.directs._under_way)
 
 
 async def whole(job: Job, client: Client) -> None:

@@ -246,9 +246,12 @@ class Directs:
 
     def over(self, flow: Any) -> None:
         """mitmproxy is through with this flow."""
-        direct = self._under_way.get(flow.client_conn.id, {}).pop(flow.id, None)
-        if direct is not None:
+        client = flow.client_conn.id
+        under_way = self._under_way.get(client, {})
+        if (direct := under_way.pop(flow.id, None)) is not None:
             direct.withdraw()
+            if not under_way:
+                del self._under_way[client]
 
     def left(self, client: Any) -> None:
         """A client's connection is over."""
