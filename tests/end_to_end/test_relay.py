@@ -276,10 +276,10 @@ def test_a_hundred_streams_on_one_http2_connection(relay: Proxy, provider: Provi
     assert {row["outcome"] for row in rows_of(relay, app, 100)} == {"complete"}
 
 
-def test_a_client_that_leaves_cancels_its_provider(relay: Proxy, provider: Provider, app: str) -> None:
-    cancelled = threading.Event()
+def endless(cancelled: threading.Event) -> Any:
+    """A provider's answer that begins, and then is silent until it is left."""
 
-    async def endless(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(ROLE + chat_chunk(content="Hello"))
@@ -288,6 +288,32 @@ def test_a_client_that_leaves_cancels_its_provider(relay: Proxy, provider: Provi
         finally:
             cancelled.set()
         return response
+
+    return answer
+
+
+KILLS = """
+def responseheaders(flow):
+    flow.kill()
+"""
+
+
+def test_a_flow_that_an_addon_kills_cancels_its_provider(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    cancelled, kills = threading.Event(), tmp_path / "kills.py"
+    provider.handler = endless(cancelled)
+    kills.write_text(KILLS)
+    with running(start(tmp_path, confdir, authority, provider, "-s", str(kills))) as proxy:
+        with httpx.Client(http2=True, proxy=proxy.url, verify=proxy.client_context(), timeout=DEADLINE) as client:
+            with pytest.raises(httpx.HTTPError):
+                client.post(CHAT, json=ASK, headers={"user-agent": f"{app}/1"})
+            assert cancelled.wait(DEADLINE)  # while the client's connection is open
+        assert rows_of(proxy, app)[0]["outcome"] == "client_gone"
+
+
+def test_a_client_that_leaves_cancels_its_provider(relay: Proxy, provider: Provider, app: str) -> None:
+    cancelled = threading.Event()
 
     async def leave() -> None:
         async with (
@@ -299,7 +325,7 @@ def test_a_client_that_leaves_cancels_its_provider(relay: Proxy, provider: Provi
             await response.content.readany()
             response.close()
 
-    provider.handler = endless
+    provider.handler = endless(cancelled)
     asyncio.run(leave())
     assert cancelled.wait(DEADLINE)
     assert rows_of(relay, app)[0]["outcome"] == "client_gone"

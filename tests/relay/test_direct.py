@@ -239,7 +239,8 @@ def test_a_client_that_leaves_ends_the_work() -> None:
     error = layers.RequestProtocolError(3, "Client disconnected.", layers.ErrorCode.CLIENT_DISCONNECTED)
     run(work(lambda setting: setting.direct.handle_event(error)))
     run(work(lambda setting: setting.directs.left(setting.flow.client_conn)))
-    assert ended == ["cancelled", "cancelled"]
+    run(work(lambda setting: setting.directs.over(setting.flow)))  # another addon has killed it
+    assert ended == ["cancelled"] * 3
 
 
 def test_nothing_is_left_of_a_request_that_mitmproxy_never_sends() -> None:

@@ -126,9 +126,9 @@ class Direct:
             self._forget()
 
     def withdraw(self) -> None:
-        """mitmproxy is through with the flow: it will not send the request, if it has not."""
-        if self.task is None:
-            self._forget()
+        """mitmproxy is through with the flow: if the answer is not over, or has not begun, nobody waits for it any more."""
+        if not self._over:
+            self.leave()
 
     def close(self) -> None:
         """Nothing more will be said."""
