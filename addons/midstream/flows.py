@@ -81,7 +81,7 @@ def host_of(flow: Any) -> str:
     """The provider's name: where the client connects to, or, where that is only an address (transparent mode), the Host
     header or SNI. The Host header never overrides a name: in reverse mode it may still be the proxy's own.
     """
-    host: str = flow.request.host
+    host = str(flow.request.host)  # of a flow that the relay has it is more than a string (`Own` in relay/direct.py)
     return str(flow.request.pretty_host) if _ADDRESS.fullmatch(host) else host
 
 
