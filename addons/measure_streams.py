@@ -29,6 +29,8 @@ from midstream.wire import Frame
 
 log = logging.getLogger(__name__)
 
+Headers = flows.remembering(http.Headers)
+
 
 class _Stream:
     """One open HTTP answer: a tap on its bytes."""
@@ -210,6 +212,7 @@ class MeasureStreams:
         if stream is not None:
             stream.begin(response)
             response.stream = taps.chain(response.stream, stream.see)
+            response.headers = Headers(response.headers.fields)
         elif registry.is_stream_type(response.headers.get("content-type", "")):
             response.stream = response.stream or True
 

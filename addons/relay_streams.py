@@ -44,7 +44,7 @@ START_WAIT = 10.0
 """Seconds that a request to the gateway waits for the relay to start."""
 
 MITMPROXY = Mitmproxy(connection, http, events, layers)
-Headers = intercept.remembering(http.Headers)
+Headers = flows.remembering(http.Headers)
 
 GATEWAY = "midstream.gateway"
 """Key of flow.metadata: a request to the gateway."""

@@ -164,6 +164,22 @@ def client_left(flow: Any, message: str) -> bool:
     return reset and (flow.server_conn.alpn != b"h2" or "CANCEL" in message or "NO_ERROR" in message)
 
 
+def remembering(headers: Any) -> Any:
+    """A kind of mitmproxy's Headers that knows the last answer of `get`: at each chunk mitmproxy asks for Transfer-Encoding, and
+    compares the names of all headers, of which a provider's front end sends some twenty."""
+
+    class Remembering(headers):  # type: ignore[misc]
+        _known: tuple[Any, ...] = ()
+
+        def get(self, name: Any, default: Any = None) -> Any:
+            known = self._known
+            if not known or known[0] is not self.fields or known[1:3] != (name, default):
+                known = self._known = (self.fields, name, default, super().get(name, default))
+            return known[3]
+
+    return Remembering
+
+
 def url_of(flow: Any) -> str:
     """The provider's URL as the client asked for it."""
     request = flow.request

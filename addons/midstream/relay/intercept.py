@@ -61,22 +61,6 @@ class Original:
             request.raw_content = self.body
 
 
-def remembering(headers: Any) -> Any:
-    """A kind of mitmproxy's Headers that knows the last answer of `get`: at each chunk mitmproxy asks for Transfer-Encoding, and
-    compares the names of all headers, of which a provider's front end sends some twenty."""
-
-    class Remembering(headers):  # type: ignore[misc]
-        _known: tuple[Any, ...] = ()
-
-        def get(self, name: Any, default: Any = None) -> Any:
-            known = self._known
-            if not known or known[0] is not self.fields or known[1:3] != (name, default):
-                known = self._known = (self.fields, name, default, super().get(name, default))
-            return known[3]
-
-    return Remembering
-
-
 def upstream_request(flow: Any, proxy_auth: str) -> UpstreamRequest:
     """The request as its provider is to get it. proxy_auth: mitmproxy's upstream_auth."""
     request = flow.request

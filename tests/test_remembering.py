@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mitmproxy import http
 from mitmproxy.test import tflow
 
-from midstream.relay.intercept import remembering
+from midstream.flows import remembering
 
 Remembering = remembering(http.Headers)
 NAMES = st.sampled_from(["a", "A", "b", "transfer-encoding", b"Transfer-Encoding"])
