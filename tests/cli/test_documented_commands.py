@@ -81,6 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recorded").mkdir()
     shutil.copy(ROOT / "recordings" / "openai_chat" / "plain_text.jsonl", folder / "recorded")
     (folder / "app.py").write_text("print('the program ran')")
+    (folder / "mine.py").write_text("def request(flow):\n    pass\n")
     (folder / "midstream.toml").write_text(
         '[[routes]]\nmodel = "gpt-4o*"\ntargets = ["openai"]\non_break = "continue"\n'
     )

@@ -292,6 +292,41 @@ def endless(cancelled: threading.Event) -> Any:
     return answer
 
 
+CHANGES = """
+def request(flow):
+    flow.request.headers["x-mine"] = "before"
+"""
+COUNTS = """
+import logging
+
+def request(flow):
+    flow.request.headers["x-mine"] = "behind"
+
+def responseheaders(flow):
+    got = bytearray()
+    def take(data):
+        got.extend(data)
+        if not data:
+            logging.getLogger("mine").warning("%s sent %d bytes", flow.request.pretty_url, len(got))
+        return data
+    flow.response.stream = take
+"""
+
+
+def test_addons_of_others_change_requests_before_ours_and_see_answers_behind_it(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
+) -> None:
+    provider.handler = chunks(*WHOLE)
+    changes, counts = tmp_path / "changes.py", tmp_path / "counts.py"
+    changes.write_text(CHANGES)
+    counts.write_text(COUNTS)
+    scripts = (str(changes), *SETS["relaying"])
+    with running(start(tmp_path, confdir, authority, provider, "-s", str(counts), scripts=scripts)) as proxy:
+        assert ask(proxy, app) == (200, BODY)
+        until(lambda: f"{CHAT} sent {len(BODY)} bytes" in "".join(proxy.log))
+    assert provider.requests[-1].headers["x-mine"] == "before"
+
+
 KILLS = """
 def responseheaders(flow):
     flow.kill()
