@@ -128,6 +128,33 @@ def test_what_is_no_hook_is_complained_of_as_before(context: Any, caplog: pytest
     assert "not callable" in caplog.text
 
 
+class Faulty:
+    """An addon that, once it is loaded, cannot even be asked what it has."""
+
+    name, loaded = "faulty", False
+
+    @property
+    def request(self) -> Any:
+        if self.loaded:
+            raise ValueError("not even that")
+        return None
+
+
+@pytest.mark.parametrize("streamlined", [False, True])
+def test_an_addon_that_cannot_be_asked_is_complained_of_and_passed_over(
+    context: Any, caplog: pytest.LogCaptureFixture, *, streamlined: bool
+) -> None:
+    log: list[str] = []
+    if streamlined:
+        hooks.streamline(context.master.addons)
+    faulty = Faulty()
+    context.master.addons.add(faulty, Heard("after", log))
+    faulty.loaded = True
+    asyncio.run(context.master.addons.trigger_event(EVENT))
+    assert log == ["after"]
+    assert "Addon error: not even that" in caplog.text
+
+
 def test_addons_and_hooks_that_come_and_go(context: Any) -> None:
     log: list[str] = []
     manager, late, deaf = context.master.addons, Heard("late", log), Deaf("deaf")

@@ -41,8 +41,11 @@ class _Chain:
 
 
 def _hears(addon: Any, name: str) -> bool:
-    below: Iterable[Any] = getattr(addon, "addons", ())
-    return bool(getattr(addon, name, None)) or any(_hears(one, name) for one in below)
+    try:
+        below: Iterable[Any] = getattr(addon, "addons", ())
+        return bool(getattr(addon, name, None)) or any(_hears(one, name) for one in below)
+    except Exception:  # whatever it is, mitmproxy meets it, too, and says whose fault it is
+        return True
 
 
 def _is_settled(addon: Any) -> bool:
