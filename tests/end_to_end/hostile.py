@@ -8,7 +8,8 @@ import socket
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from end_to_end.harness import DEADLINE, Proxy
+from end_to_end.gateway_chats import WHOLE, answering, url_of
+from end_to_end.harness import DEADLINE, Provider, Proxy
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]}
 
@@ -55,6 +56,17 @@ def request(line: str | bytes, *headers: str | bytes, body: bytes = b"", host: s
     if body:
         lines.append(b"content-length: %d" % len(body))
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def warm_up(proxy: Proxy, provider: Provider) -> None:
+    """One chat, and its row, which the thread writes that has loaded the tokenizers by then.
+
+    Whichever test comes first, its `memory` is then compared with what the proxy has once it has all that it loads but once.
+    """
+    provider.handler = answering(*WHOLE)
+    asked = json.dumps(CHAT).encode()
+    assert say(int(url_of(proxy).rpartition(":")[2]), request("POST /v1/chat/stream", body=asked)).status == 200
+    proxy.rows(1, "outcome is not null")
 
 
 def memory(proxy: Proxy, what: str = "VmRSS") -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from end_to_end import gateway_chats as chats
 from end_to_end.harness import DEADLINE, Authority, Provider, Proxy, running
-from end_to_end.hostile import memory, request, say
+from end_to_end.hostile import memory, request, say, warm_up
 
 type Fields = list[tuple[bytes, bytes]]
 
@@ -27,6 +27,7 @@ def proxy(
     folder = tmp_path_factory.mktemp("http2")
     proxy = chats.gateway_proxy(folder, authority, provider, confdir, "", scripts=("limit_clients.py", *chats.SCRIPTS))
     with running(proxy):
+        warm_up(proxy, provider)
         yield proxy
 
 

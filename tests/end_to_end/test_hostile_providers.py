@@ -23,7 +23,7 @@ from bedrock_sdk import EVENTSTREAM, message
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_chats import chunk, sse
 from end_to_end.harness import Authority, Handler, Provider, Proxy, clean_environment, running
-from end_to_end.hostile import CHAT, memory, request, say
+from end_to_end.hostile import CHAT, memory, request, say, warm_up
 
 WAYS = ("native", "gateway")
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202eevil\0\ud800<img src=x onerror=alert(1)>=1+1"
@@ -36,6 +36,7 @@ def proxy(
     folder = tmp_path_factory.mktemp("providers")
     proxy = chats.gateway_proxy(folder, authority, provider, confdir, "", scripts=("all.py",))
     with running(proxy):
+        warm_up(proxy, provider)
         yield proxy
 
 
@@ -195,7 +196,7 @@ def test_lengths_that_lie_end_in_an_honest_row(proxy: Proxy, provider: Provider,
     assert got == body  # nothing is taken from it, nothing added
     (row,) = proxy.rows(1, f"app = '{app}'")
     assert (row["dialect"], row["outcome"], row["chunks"]) == ("bedrock_converse", "truncated", 1)
-    assert memory(proxy) - before < 300 << 20  # the tokenizers may have been loaded meanwhile
+    assert memory(proxy) - before < 60 << 20  # not the 4 GB that it was told of
 
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {

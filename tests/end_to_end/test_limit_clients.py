@@ -18,7 +18,7 @@ from aiohttp import web
 from end_to_end import gateway_chats as chats
 from end_to_end.gateway_chats import TEXT, WHOLE, Steps, answering, run
 from end_to_end.harness import DEADLINE, Authority, Gate, Provider, Proxy, running
-from end_to_end.hostile import CHAT, memory, parse, request, say
+from end_to_end.hostile import CHAT, memory, parse, request, say, warm_up
 
 IMPATIENT = """
 from midstream import clients
@@ -41,16 +41,8 @@ def proxy(
     scripts = ("limit_clients.py", *chats.SCRIPTS)
     proxy = chats.gateway_proxy(folder, authority, provider, confdir, "", "-s", str(script), scripts=scripts)
     with running(proxy):
-        provider.handler = answering(*WHOLE)
-        run(lambda session: _one_chat(session, chats.url_of(proxy)))
-        proxy.rows(
-            1
-        )  # written by the thread that has loaded the tokenizers by now: memory is compared with what it is then
+        warm_up(proxy, provider)
         yield proxy
-
-
-async def _one_chat(session: aiohttp.ClientSession, url: str) -> None:
-    await chats.over_sse(session, url, chats.ASK)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ async def read_body(exchange: Exchange, limit: int) -> bytes:
     request = exchange.request
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
-    content = ContentDecoder(request.headers.get("content-encoding", ""))
+    content = ContentDecoder(request.headers.get("content-encoding", ""), limit)
     _check(content)
     body = bytearray()
     while piece := await _piece(exchange):

@@ -5,6 +5,7 @@ Providers compress streams for clients that accept it; undici, httpx and Claude 
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -28,17 +29,19 @@ _ZSTD_SLICE = 256
 
 
 class ContentDecoder:
-    """Incremental; never raises. `encoding` is the Content-Encoding header.
+    """Incremental; never raises. `encoding` is the Content-Encoding header; `limit`, the bytes that the whole body may become
+    where that is less than what a bomb is known by.
 
     A broken body, a bomb or an unknown encoding is one damage reason; after it every feed gives b"". `damaged` says that
     the reason waits to be taken; `bomb` and `unknown`, which of them it was.
     """
 
-    def __init__(self, encoding: str) -> None:
+    def __init__(self, encoding: str, limit: int = sys.maxsize) -> None:
         names = [name for part in encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
         self.damaged = self.bomb = False
         self._damage: list[str] = []
         self._stages: list[_Stage] = []
+        self._limit = limit
         self._taken = 0
         self._broken = False
         unknown = [name for name in names if name not in _STAGES]
@@ -57,7 +60,7 @@ class ContentDecoder:
         if not self._stages:
             return data
         self._taken += len(data)
-        budget = RATIO_GRACE + RATIO_LIMIT * self._taken
+        budget = min(self._limit, RATIO_GRACE + RATIO_LIMIT * self._taken)
         for stage in self._stages:
             data = stage.feed(data, budget)
             if stage.reason and not self._broken:
@@ -126,13 +129,14 @@ class _Stage:
 
     def feed(self, data: bytes, budget: int) -> bytes:
         """budget: the bytes that may come out of this stage in the whole life of the body."""
-        out = _Output(min(OUTPUT_LIMIT, budget - self._given))
+        limit = min(OUTPUT_LIMIT, budget - self._given)
+        out = _Output(limit)
         try:
             if data:
                 self._codec.decode(data, out)
         except _Bomb:
             self.bomb = True
-            self.reason = f"the {self.name} body grows beyond every limit: a compression bomb"
+            self.reason = f"the {self.name} body becomes more than {self._given + limit} bytes"
         except (zlib.error, brotli.error, zstandard.ZstdError):
             self.reason = f"the {self.name} body is broken"
         data = out.parts[0] if len(out.parts) == 1 else b"".join(out.parts)
