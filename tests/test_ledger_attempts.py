@@ -90,8 +90,8 @@ def test_input_reported_by_an_attempt_without_content_was_billed(ledger: Ledger)
     """Anthropic's message_start, and then nothing."""
     stream = account(prices="anthropic")
     stream.observation.record.provider = "anthropic"
-    attempt(stream, ("anthropic", "claude-sonnet-4-5"), Usage(1_000_000, 1))
-    attempt(stream, ("anthropic", "claude-sonnet-4-5"), Usage(9, 1), Text(WORDS), Usage(9, 50), END, ended="complete")
+    attempt(stream, ("anthropic", "claude-haiku-4-5"), Usage(1_000_000, 1))
+    attempt(stream, ("anthropic", "claude-haiku-4-5"), Usage(9, 1), Text(WORDS), Usage(9, 50), END, ended="complete")
     row, (first, _) = written(ledger, stream)
     assert (first.input_tokens, first.output_tokens) == (1_000_000, 1)
     assert (row.input_tokens, row.usage_source) == (1_000_009, "provider")
@@ -119,11 +119,11 @@ def test_the_input_of_an_attempt_after_a_break_is_an_estimate(ledger: Ledger) ->
 def test_each_attempt_is_priced_by_its_own_provider_and_model(ledger: Ledger) -> None:
     stream = account(prices="openai")
     attempt(stream, FIRST, Text(WORDS), Usage(1000, 2000))
-    attempt(stream, ("backup", "my-own-name"), Start(model="claude-sonnet-4-5"), Text(WORDS), Usage(1000, 2000), END,
+    attempt(stream, ("backup", "my-own-name"), Start(model="claude-haiku-4-5"), Text(WORDS), Usage(1000, 2000), END,
             ended="complete", prices="anthropic")  # fmt: skip
     row, (first, second) = written(ledger, stream)
     assert first.cost_usd == prices.cost_usd("openai", "gpt-4o", Usage(1000, 2000))
-    assert second.cost_usd == prices.cost_usd("anthropic", "claude-sonnet-4-5", Usage(1000, 2000))
+    assert second.cost_usd == prices.cost_usd("anthropic", "claude-haiku-4-5", Usage(1000, 2000))
     assert row.cost_usd == pytest.approx(first.cost_usd + second.cost_usd)
     assert first.cost_usd != second.cost_usd
 

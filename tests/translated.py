@@ -34,7 +34,7 @@ DIALECTS: dict[str, Dialect] = {d.name: d for d in (OPENAI_CHAT, OPENAI_RESPONSE
 MODELS = {
     CHAT: "gpt-4.1",
     RESPONSES: "gpt-4.1",
-    ANTHROPIC: "claude-sonnet-4-5",
+    ANTHROPIC: "claude-haiku-4-5",
     GOOGLE: "gemini-2.5-flash",
     OLLAMAS: "qwen3",
 }

@@ -38,7 +38,7 @@ from midstream.events import (
 )
 from midstream.wire import Frame
 
-START = Start("msg_9", "claude-sonnet-4-5", 7)
+START = Start("msg_9", "claude-haiku-4-5", 7)
 NO_USAGE = {
     "input_tokens": 0,
     "cache_creation_input_tokens": 0,
@@ -119,7 +119,7 @@ def test_an_answer_from_first_event_to_last() -> None:
                 "id": "msg_9",
                 "type": "message",
                 "role": "assistant",
-                "model": "claude-sonnet-4-5",
+                "model": "claude-haiku-4-5",
                 "content": [],
                 "stop_reason": None,
                 "stop_sequence": None,
@@ -485,7 +485,7 @@ def test_a_whole_answer() -> None:
         "id": "msg_9",
         "type": "message",
         "role": "assistant",
-        "model": "claude-sonnet-4-5",
+        "model": "claude-haiku-4-5",
         "content": [
             {"type": "thinking", "thinking": "hm", "signature": "s"},
             {"type": "text", "text": "ab"},
@@ -535,7 +535,7 @@ def test_signatures_and_finish_survive_being_written_and_read() -> None:
         END,
     ]
     assert decoded(encode(MessagesEncoder(OPTIONS), events))[:-2] == [
-        Start("msg_9", "claude-sonnet-4-5"),
+        Start("msg_9", "claude-haiku-4-5"),
         Usage(0, 0, 0, 0, None, NO_USAGE),
         OPAQUE,
         Reasoning("h"),

@@ -31,7 +31,7 @@ api_key = "sk-of-the-scene"
 
 [[routes]]
 model = "gpt-4o*"
-targets = ["openai", "anthropic/claude-sonnet-4-5"]
+targets = ["openai", "anthropic/claude-sonnet-4-6"]
 on_break = "continue"
 timeouts = { idle = 6 }
 backoff = { base = 0.3, max = 1.0 }
@@ -88,7 +88,7 @@ class Model:
 MODELS = (
     Model("gpt-4o", "openai", "openai_chat", 0.55, 62, 10.0),
     Model("gpt-4o-mini", "openai", "openai_chat", 0.38, 88, 0.6),
-    Model("claude-sonnet-4-5", "anthropic", "anthropic_messages", 0.95, 54, 15.0),
+    Model("claude-sonnet-4-6", "anthropic", "anthropic_messages", 0.95, 54, 15.0),
     Model("claude-haiku-4-5", "anthropic", "anthropic_messages", 0.5, 110, 5.0),
     Model("gemini-2.5-flash", "gemini", "gemini", 0.62, 130, 2.5),
     Model("llama-3.3-70b-versatile", "groq", "openai_chat", 0.2, 190, 0.79),

@@ -552,7 +552,7 @@ def test_provider_apis_on_the_gateway(url: str, provider: Provider, proxy: Proxy
             assert seen[-1].path == "/v1/chat/completions"
         provider.handler = answering(*MESSAGES)
         answer = client.chat.completions.create(
-            model="claude-sonnet-4-5", stream=True, messages=[{"role": "user", "content": "x"}]
+            model="claude-haiku-4-5", stream=True, messages=[{"role": "user", "content": "x"}]
         )
         assert "".join(c.choices[0].delta.content or "" for c in answer if c.choices) == "Hello wörld 🌍, I look."
         assert (seen[-1].path, seen[-1].headers["host"]) == ("/v1/messages", "api.anthropic.com")

@@ -83,7 +83,7 @@ def test_who_may_and_who_may_not(url: str, provider: Provider) -> None:
         (bearer("narrow"), ASK, 200),
         (bearer("narrow"), ASK | {"model": "openai/gpt-4o-mini"}, 200),
         (bearer("narrow"), ASK | {"model": "gpt-4o"}, 403),
-        (bearer("narrow"), ASK | {"model": "claude-sonnet-4-5"}, 403),
+        (bearer("narrow"), ASK | {"model": "claude-haiku-4-5"}, 403),
     ]
 
     async def ask(session: aiohttp.ClientSession) -> None:
@@ -264,13 +264,13 @@ def test_official_sdks_bring_their_gateway_key(url: str, provider: Provider) -> 
         anthropic.Anthropic(base_url=url, api_key="mst_wrong", max_retries=0) as claude,
         pytest.raises(anthropic.AuthenticationError) as refused,
     ):
-        claude.messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}])
+        claude.messages.create(model="claude-haiku-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}])
     assert refused.value.body["type"] == "error"  # type: ignore[index]
     with (
         anthropic.Anthropic(base_url=url, api_key=TOKENS["narrow"], max_retries=0) as claude,
         pytest.raises(anthropic.PermissionDeniedError),
     ):
-        claude.messages.create(model="claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}])
+        claude.messages.create(model="claude-haiku-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}])
 
 
 def test_a_configured_origin_and_no_other(url: str) -> None:

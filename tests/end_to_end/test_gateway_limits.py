@@ -280,7 +280,7 @@ def test_sdks_read_on_through_silence(proxy: Proxy, url: str, provider: Provider
                 )
                 text = "".join(c.choices[0].delta.content or "" for c in answer if c.choices)
         else:
-            asked: Any = {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": ASK["messages"]}
+            asked: Any = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": ASK["messages"]}
             with (
                 anthropic.Anthropic(base_url=url, api_key="sk-mine", max_retries=0) as claude,
                 claude.messages.stream(**asked) as stream,
@@ -296,7 +296,7 @@ ANTHROPIC_ERROR = {"type": "error", "error": {"type": "overloaded_error", "messa
 OPENAI_ERROR = {"error": {"message": "Slow down", "type": "requests", "param": None, "code": "rate_limit_exceeded"}}
 REFUSED = [
     ("https://api.openai.com/v1/chat/completions", "gpt-4o-mini", 429, OPENAI_ERROR),
-    ("https://api.anthropic.com/v1/messages", "claude-sonnet-4-5", 529, ANTHROPIC_ERROR),
+    ("https://api.anthropic.com/v1/messages", "claude-haiku-4-5", 529, ANTHROPIC_ERROR),
 ]
 
 

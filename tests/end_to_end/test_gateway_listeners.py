@@ -165,7 +165,7 @@ def test_official_sdks_through_the_proxy(
     with (
         anthropic.Anthropic(base_url=base, api_key="sk-ant-mine", max_retries=0) as claude,
         claude.messages.stream(
-            model="claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}]
+            model="claude-haiku-4-5", max_tokens=9, messages=[{"role": "user", "content": "x"}]
         ) as stream,
     ):
         assert stream.get_final_text() == "Hello wörld 🌍, I look."

@@ -133,7 +133,7 @@ def test_anthropic_sdk(proxy: Proxy, provider: Provider, app: str) -> None:
     def event(type_: str, **fields: Any) -> bytes:
         return f"event: {type_}\ndata: {json.dumps({'type': type_} | fields)}\n\n".encode()
 
-    message = {"id": "m1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
+    message = {"id": "m1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5", "content": []}
     usage = {"input_tokens": 5, "output_tokens": 1, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 0}
     provider.handler = chunks(
         event("message_start", message=message | {"usage": usage}),
@@ -148,7 +148,7 @@ def test_anthropic_sdk(proxy: Proxy, provider: Provider, app: str) -> None:
     with (
         anthropic.Anthropic(api_key="k", http_client=http, default_headers={"user-agent": f"{app}/1.0"}) as client,
         client.messages.stream(
-            model="claude-sonnet-4-5", max_tokens=10, messages=[{"role": "user", "content": "Hi"}]
+            model="claude-haiku-4-5", max_tokens=10, messages=[{"role": "user", "content": "Hi"}]
         ) as stream,
     ):
         assert stream.get_final_text() == "Hi"

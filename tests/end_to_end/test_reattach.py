@@ -172,7 +172,7 @@ MESSAGE: dict[str, Any] = {
     "id": "msg_1",
     "type": "message",
     "role": "assistant",
-    "model": "claude-sonnet-4-5",
+    "model": "claude-haiku-4-5",
     "content": [],
     "stop_reason": None,
     "stop_sequence": None,
@@ -200,7 +200,7 @@ def test_anthropic_sdk_whose_connection_is_cut(
     with (
         anthropic.Anthropic(api_key="sk-1", http_client=http, default_headers=named, max_retries=2) as client,
         client.messages.stream(
-            model="claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "Hi"}]
+            model="claude-haiku-4-5", max_tokens=9, messages=[{"role": "user", "content": "Hi"}]
         ) as stream,
     ):
         assert stream.get_final_text() == "Hello there"

@@ -36,7 +36,7 @@ def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[by
     ]
 
 
-STARTED = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
+STARTED = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5", "content": []}
 MESSAGES = (
     event({"type": "message_start", "message": STARTED | {"usage": {"input_tokens": 9, "output_tokens": 1}}}),
     *block(
@@ -90,7 +90,7 @@ CASES = [
         "https://api.anthropic.com/v1/messages?beta=true",
         MESSAGES,
         ("x-api-key", "sk-ant-own"),
-        ASK | {"model": "claude-sonnet-4-5"},
+        ASK | {"model": "claude-haiku-4-5"},
     ),
 ]
 both = pytest.mark.parametrize("case", CASES, ids=lambda case: case.dialect)

@@ -37,7 +37,7 @@ BODIES: dict[str, tuple[Dialect, str, dict[str, Any]]] = {
     "anthropic_messages": (
         ANTHROPIC_MESSAGES,
         "/v1/messages",
-        {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+        {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
     ),
     "gemini": (
         GEMINI,

@@ -52,7 +52,7 @@ def test_it_always_streams_and_asks_for_usage() -> None:
     ("model", "header", "value"),
     [
         ("gpt-4o", "authorization", "Bearer sk-own"),
-        ("claude-sonnet-4-5", "x-api-key", "sk-own"),
+        ("claude-haiku-4-5", "x-api-key", "sk-own"),
         ("gemini-2.5-flash", "x-goog-api-key", "sk-own"),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_credential_goes_where_the_api_wants_it(model: str, header: str, value
 
 
 def test_anthropic_gets_its_version() -> None:
-    assert headers_of(prepared("claude-sonnet-4-5"))["anthropic-version"] == "2023-06-01"
+    assert headers_of(prepared("claude-haiku-4-5"))["anthropic-version"] == "2023-06-01"
 
 
 def test_the_configured_key_wins_and_a_gateway_key_never_goes_out() -> None:

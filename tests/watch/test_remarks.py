@@ -28,13 +28,13 @@ def test_a_healed_stream_tells_where_it_broke_and_who_went_on() -> None:
     observation = observed()
     observation.feed([Text("a"), Text("b")], 1.0)
     observation.end_attempt("connection_error", 2.0, error="the connection was reset")
-    observation.begin_attempt("anthropic", "claude-sonnet-4-5", "", 2.0)
+    observation.begin_attempt("anthropic", "claude-haiku-4-5", "", 2.0)
     observation.feed([Text("c"), END], 3.0)
     remark = remark_on(observation)  # not settled yet: mitmproxy may be done with the flow before
     assert remark is not None
     assert remark.kind == "healed"
     assert remark.text == (
-        "midstream: healed: went on at anthropic/claude-sonnet-4-5; "
+        "midstream: healed: went on at anthropic/claude-haiku-4-5; "
         "openai/gpt-4o broke off after 2 pieces (connection_error, the connection was reset)"
     )
     observation.settle("complete", 3.0)
