@@ -26,7 +26,7 @@ from midstream.config.in_force import InForce
 from midstream.relay import access, pages
 from midstream.relay.drain import drain
 from midstream.watch import otel, tables
-from midstream.watch.content import Transcripts
+from midstream.watch.content import WordsOfStreams
 from midstream.watch.live_page import LivePage
 from midstream.watch.metrics import Metrics
 
@@ -49,7 +49,7 @@ class WatchStreams:
         self._serving = contextlib.ExitStack()
         self._feeding: asyncio.Task[None] | None = None
         self._metrics: Metrics | None = None
-        self._transcripts: Transcripts | None = None
+        self._words: WordsOfStreams | None = None
         self._stop_pushing: Callable[[], None] | None = None
 
     def load(self, loader: Loader) -> None:
@@ -68,17 +68,17 @@ class WatchStreams:
 
     def _listen(self, ledger: ledgers.Ledger) -> None:
         """From now on: what streams say that run already is not shown."""
-        if self._transcripts is None:
-            self._transcripts = Transcripts()
-            ledger.opened.append(self._transcripts.open)
-            ledger.watchers.append(self._transcripts.close)
+        if self._words is None:
+            self._words = WordsOfStreams()
+            ledger.opened.append(self._words.open)
+            ledger.watchers.append(self._words.close)
 
     def _forget(self, ledger: ledgers.Ledger) -> None:
-        if self._transcripts is not None:
-            ledger.opened.remove(self._transcripts.open)
-            ledger.watchers.remove(self._transcripts.close)
-            self._transcripts.clear()
-            self._transcripts = None
+        if self._words is not None:
+            ledger.opened.remove(self._words.open)
+            ledger.watchers.remove(self._words.close)
+            self._words.clear()
+            self._words = None
 
     async def running(self) -> None:
         if self._ledger is None:
@@ -91,7 +91,7 @@ class WatchStreams:
             )
             return
         db = flows.db_path(ctx.options.midstream_db)
-        page = LivePage(self._ledger, db, self._config, lambda: self._transcripts)
+        page = LivePage(self._ledger, db, self._config, lambda: self._words)
         self._serving.enter_context(pages.serving(metrics.pages()))
         self._serving.enter_context(pages.serving(page.pages(), without_key=page.open()))
         self._feeding = asyncio.create_task(page.feed.run())

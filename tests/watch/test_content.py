@@ -6,76 +6,74 @@ from databases import record
 from midstream.events import END, Event, Reasoning, Text, ToolCall
 from midstream.ledger import Account
 from midstream.observation import Observation
-from midstream.watch.content import ANSWER, PROMPT, STREAMS, Transcripts
+from midstream.watch.content import ANSWER, PROMPT, STREAMS, WordsOfStreams
 
 
 def account(id_: str = "s1", *texts: str, key: str | None = None) -> Account:
     return Account(Observation(record(id_, key=key), 0.0), prompt=lambda: (list(texts), None))
 
 
-def heard(transcripts: Transcripts, one: Account, *events: Event) -> None:
-    transcripts.open(one)
+def heard(kept: WordsOfStreams, one: Account, *events: Event) -> None:
+    kept.open(one)
     one.observation.feed(events, 0.1)
 
 
 def test_nothing_is_kept_of_a_stream_that_nobody_listens_to() -> None:
     one = account("s1", "a secret")
     one.observation.feed([Text("another")], 0.1)
-    assert Transcripts().of("s1") is None
+    assert WordsOfStreams().of("s1") is None
 
 
 def test_prompt_and_answer_of_a_stream_that_runs_and_once_it_is_over() -> None:
-    transcripts, one = Transcripts(), account("s1", "be brief", "why?")
-    heard(
-        transcripts, one, Reasoning("hm"), Text("Be"), Text("cause"), ToolCall(0, name="look", arguments='{"a":1}'), END
-    )
-    transcript = transcripts.of("s1")
-    assert transcript is not None
-    running = transcript.shown()
+    kept, one = WordsOfStreams(), account("s1", "be brief", "why?")
+    heard(kept, one, Reasoning("hm"), Text("Be"), Text("cause"), ToolCall(0, name="look", arguments='{"a":1}'), END)
+    words = kept.of("s1")
+    assert words is not None
+    running = words.shown()
     assert running["prompt"] == ["be brief", "why?"]
     assert [(part["kind"], part["text"]) for part in running["parts"]] == [
         ("reasoning", "hm"),
         ("text", "Because"),
         ("tool", 'look{"a":1}'),
     ]
-    transcripts.close(one)
-    assert transcript.account is None  # and with it the request's body
-    assert transcript.shown() == running
+    kept.close(one)
+    assert words.account is None  # and with it the request's body
+    assert words.shown() == running
 
 
 def test_what_another_attempt_says_is_a_part_of_its_own() -> None:
-    transcripts, one = Transcripts(), account()
-    transcripts.open(one)
+    kept, one = WordsOfStreams(), account()
+    kept.open(one)
     observation = one.observation
     observation.begin_attempt("openai", "gpt-4o", "2026-01-31T10:00:00.000Z", 0.0)
     observation.feed([Text("Hel")], 0.1)
     observation.begin_attempt("backup", "m", "2026-01-31T10:00:01.000Z", 1.0)
     observation.feed([Text("lo")], 1.1)
-    transcript = transcripts.of("s1")
-    assert transcript is not None
-    assert [(part["attempt"], part["text"]) for part in transcript.shown()["parts"]] == [(1, "Hel"), (2, "lo")]
+    words = kept.of("s1")
+    assert words is not None
+    assert [(part["attempt"], part["text"]) for part in words.shown()["parts"]] == [(1, "Hel"), (2, "lo")]
 
 
 def test_answers_prompts_and_streams_are_bounded() -> None:
-    transcripts, one = Transcripts(), account("s1", "x" * PROMPT, "the last words")
-    heard(transcripts, one, Text("a" * ANSWER), Text("b"))
-    transcript = transcripts.of("s1")
-    assert transcript is not None
-    said = transcript.shown()
+    kept, one = WordsOfStreams(), account("s1", "x" * PROMPT, "the last words")
+    heard(kept, one, Text("a" * ANSWER), Text("b"))
+    words = kept.of("s1")
+    assert words is not None
+    said = words.shown()
     assert said["cut"]
     assert sum(len(part["text"]) for part in said["parts"]) == ANSWER
     assert sum(map(len, said["prompt"])) == PROMPT
     assert said["prompt"][-1] == "the last words"
     for n in range(STREAMS):
-        transcripts.open(account(f"t{n}"))
-    assert transcripts.of("s1") is None
+        kept.open(account(f"t{n}"))
+    assert kept.of("s1") is None
     one.observation.feed([Text("more")], 0.2)  # and nothing is heard any more
-    assert transcript.shown()["parts"] == said["parts"]
+    assert words.shown()["parts"] == said["parts"]
 
 
 def test_turned_off_everything_is_forgotten() -> None:
-    transcripts, one = Transcripts(), account()
-    heard(transcripts, one, Text("a"))
-    transcripts.clear()
+    kept, one = WordsOfStreams(), account()
+    heard(kept, one, Text("a"))
+    kept.clear()
     one.observation.feed([Text("b")], 0.2)
-    assert transcripts.of("s1") is None
+    assert kept.of("s1") is None

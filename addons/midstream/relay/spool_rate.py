@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from weakref import WeakKeyDictionary
+from midstream.relay.per_loop import PerLoop
 
 RATE = 4 * 1024 * 1024
 """Bytes a second of all streams of one event loop together: a thousand times what a model says, a fifth of a slow core."""
@@ -12,7 +11,7 @@ BURST = 16 * 1024 * 1024
 """Bytes that may go at once when there was nothing for a while."""
 
 
-class SpoolRate:
+class SpoolRate(PerLoop):
     """A leaky bucket (ITU-T I.371's virtual scheduling): first come, first served."""
 
     def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
@@ -20,15 +19,6 @@ class SpoolRate:
         self._burst = burst
         self._booked = float("-inf")
         """When all that was booked would have gone at this rate."""
-
-    @classmethod
-    def here(cls) -> SpoolRate:
-        """That of the running event loop."""
-        loop = asyncio.get_running_loop()
-        rate = _OF_LOOP.get(loop)
-        if rate is None:
-            rate = _OF_LOOP[loop] = cls()
-        return rate
 
     def book(self, size: int, now: float) -> float:
         """When so many bytes may go; in the past: now. Seconds of the caller's clock."""
@@ -38,6 +28,3 @@ class SpoolRate:
     def give_back(self, size: int) -> None:
         """They went without."""
         self._booked -= size / self._rate
-
-
-_OF_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, SpoolRate] = WeakKeyDictionary()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 from itertools import count
-from weakref import WeakKeyDictionary
+
+from midstream.relay.per_loop import PerLoop
 
 QUANTUM = 16 * 1024
 """Bytes that have their turn in one turn of the event loop. Some 70 chunks: under a millisecond to read, write and pass on."""
@@ -31,7 +32,7 @@ class Share:
         self.until = 0
 
 
-class Turns:
+class Turns(PerLoop):
     """Of one event loop; its clock counts the bytes that the most backward stream has had."""
 
     def __init__(self) -> None:
@@ -40,15 +41,6 @@ class Turns:
         self._clock = 0
         self._left = QUANTUM
         self._turning = False
-
-    @classmethod
-    def here(cls) -> Turns:
-        """Those of the running event loop."""
-        loop = asyncio.get_running_loop()
-        turns = _OF_LOOP.get(loop)
-        if turns is None:
-            turns = _OF_LOOP[loop] = cls()
-        return turns
 
     async def take(self, share: Share, size: int) -> None:
         """Return once these bytes, or what costs as much, may be worked upon."""
@@ -83,6 +75,3 @@ class Turns:
                 self._grant(start, size)
                 waiting.set_result(None)
         asyncio.get_running_loop().call_soon(self._turn)
-
-
-_OF_LOOP: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()

@@ -22,8 +22,9 @@ type Part = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Transcript:
-    """One stream's words. parts: what came, in order, as `kind`, `attempt` and `text`; what follows on the same is joined."""
+class Words:
+    """What one stream was asked, and says. parts: what came, in order, as `kind`, `attempt` and `text`; what follows on the same
+    is joined."""
 
     account: Account | None
     key: str | None
@@ -66,32 +67,32 @@ class Transcript:
         return {"prompt": self.asked(), "parts": [dict(part) for part in self.parts], "cut": self.left <= 0}
 
 
-class Transcripts:
+class WordsOfStreams:
     """`open` and `close` are watchers of the ledger: told of each stream that begins, and of each that is over."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Transcript] = OrderedDict()
+        self._kept: OrderedDict[str, Words] = OrderedDict()
 
     def open(self, account: Account) -> None:
         record = account.observation.record
-        transcript = Transcript(account, record.key)
-        self._kept[record.id] = transcript
-        account.observation.listener = transcript.hear
+        words = Words(account, record.key)
+        self._kept[record.id] = words
+        account.observation.listener = words.hear
         while len(self._kept) > STREAMS:
             self._kept.popitem(last=False)[1].account = None
 
     def close(self, account: Account) -> None:
-        transcript = self._kept.get(account.observation.record.id)
-        if transcript is not None:
-            transcript.end()
+        words = self._kept.get(account.observation.record.id)
+        if words is not None:
+            words.end()
 
     def clear(self) -> None:
         """The user turned it off: forget everything."""
-        for transcript in self._kept.values():
-            transcript.account = None
+        for words in self._kept.values():
+            words.account = None
         self._kept.clear()
 
-    def of(self, id_: str) -> Transcript | None:
+    def of(self, id_: str) -> Words | None:
         return self._kept.get(id_)
 
 

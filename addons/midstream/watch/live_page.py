@@ -22,7 +22,7 @@ from midstream.relay.pages import Page
 from midstream.relay.refusal import Refusal
 from midstream.store.database import asking
 from midstream.watch.board import Target
-from midstream.watch.content import Transcripts
+from midstream.watch.content import WordsOfStreams
 from midstream.watch.feed import Feed, Message
 from midstream.watch.history import SPANS, history
 
@@ -62,7 +62,7 @@ class LivePage:
     what streams say, None where the user does not want it shown."""
 
     def __init__(
-        self, ledger: Ledger, db: Path, config: Callable[[], Config], words: Callable[[], Transcripts | None]
+        self, ledger: Ledger, db: Path, config: Callable[[], Config], words: Callable[[], WordsOfStreams | None]
     ) -> None:
         self.feed = Feed(ledger, lambda: breakers(config()), lambda: words() is not None)
         self._words = words
