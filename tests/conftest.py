@@ -1,6 +1,8 @@
-"""What holds for every test that hypothesis makes up: the machine's speed decides nothing."""
+"""What holds for every test: neither the machine's speed nor who started pytest decides anything."""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +15,6 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("midstream")
+
+# A shell has what it runs in the background ignore SIGINT, and so would all that the tests start and then interrupt (POSIX, sh, 2.11).
+signal.signal(signal.SIGINT, signal.default_int_handler)
