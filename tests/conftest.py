@@ -16,5 +16,5 @@ settings.register_profile(
 )
 settings.load_profile("midstream")
 
-# A shell has what it runs in the background ignore SIGINT, and so would all that the tests start and then interrupt (POSIX, sh, 2.11).
+# A shell has what it runs in the background ignore SIGINT (POSIX, sh, 2.11), and so would all that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
