@@ -122,6 +122,7 @@ def of_native(dialect: Dialect, body: bytes) -> Answer:
 def test_the_same_answer_in_every_delivery(proxy: Proxy, provider: Provider, case: Case) -> None:
     provider.handler = chunks(*case.pieces)
     provider.requests.clear()
+    named = case.headers | {"user-agent": "deliveries"}
     answers: list[Answer] = []
     texts: list[str] = []
 
@@ -129,20 +130,20 @@ def test_the_same_answer_in_every_delivery(proxy: Proxy, provider: Provider, cas
         streamed = case.body | {"stream": True}
         if case.dialect == "openai_chat":
             streamed |= {"stream_options": {"include_usage": True}}
-        async with session.post(case.url, json=streamed, headers=case.headers, **through(proxy)) as response:
+        async with session.post(case.url, json=streamed, headers=named, **through(proxy)) as response:
             native = await response.read()
         assert native == b"".join(case.pieces)
         answers.append(of_native(BY_NAME[case.dialect], native))
-        async with session.post(case.url, json=case.body, headers=case.headers | LINES, **through(proxy)) as response:
+        async with session.post(case.url, json=case.body, headers=named | LINES, **through(proxy)) as response:
             assert (response.status, response.content_type) == (200, "application/x-ndjson")
             assert response.headers["x-stream-id"]
             answers.append(chats.read([json.loads(line) for line in (await response.text()).splitlines()]))
-        headers = case.headers | {"accept": "text/plain"}
+        headers = named | {"accept": "text/plain"}
         async with session.post(case.url, json=case.body, headers=headers, **through(proxy)) as response:
             assert (response.status, response.content_type) == (200, "text/plain")
             texts.append(await response.text())
         url = case.url.replace("https:", "wss:")
-        async with session.ws_connect(url, headers=case.headers, **through(proxy)) as socket:
+        async with session.ws_connect(url, headers=named, **through(proxy)) as socket:
             for _ in range(2):  # one chat after another
                 await socket.send_json(case.body)
                 answers.append(chats.read(await chats.chat_on(socket)))
@@ -159,7 +160,7 @@ def test_the_same_answer_in_every_delivery(proxy: Proxy, provider: Provider, cas
         assert (request.method, f"https://{request.headers['host']}{request.path_qs}") == ("POST", case.url)
         assert "sec-websocket-key" not in request.headers
         assert request.headers["content-type"] == "application/json"
-    rows = proxy.rows(5, f"dialect = '{case.dialect}' and outcome = 'complete'")
+    rows = proxy.rows(5, f"dialect = '{case.dialect}' and outcome = 'complete' and app = 'deliveries'")
     assert sorted(row["delivery"] for row in rows) == ["chunked", "chunked", "native", "websocket", "websocket"]
     assert {(row["output_tokens"], row["app"]) for row in rows} == {(7, "Python")}
 
