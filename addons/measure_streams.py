@@ -172,6 +172,9 @@ class MeasureStreams:
     def running(self) -> None:
         hooks.streamline(ctx.master.addons)
 
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        flows.start_anew(flow)
+
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):
             return

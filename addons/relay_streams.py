@@ -2,8 +2,8 @@
 
     mitmdump -s addons/relay_streams.py
 
-Each LLM request is pointed at the relay, an HTTP server on a loopback port inside mitmdump's own event loop; the flow is
-given its real address back before anybody looks at it.
+Each LLM request is answered by the relay, in mitmdump's own event loop: in a provider's own form without a connection, in any
+other by way of its HTTP server on a loopback port; the flow is given its real address back before anybody looks at it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from midstream import connect, flows, held, hooks
 from midstream import ledger as ledgers
 from midstream.config.in_force import InForce
 from midstream.dialects import registry
+from midstream.dialects.base import RequestFacts
 from midstream.relay import access, ask, asked, heads, intercept, tickets
 from midstream.relay.direct import Mitmproxy
 from midstream.relay.drain import drain, passed_on
@@ -41,7 +42,7 @@ POLL = 1.0
 """Seconds between two looks at whether midstream.toml has changed."""
 
 START_WAIT = 10.0
-"""Seconds that a request to the gateway waits for the relay to start."""
+"""Seconds that a request waits for the relay to start."""
 
 MITMPROXY = Mitmproxy(connection, http, events, layers)
 Headers = flows.remembering(http.Headers)
@@ -103,11 +104,13 @@ class RelayStreams:
                 handler.layer.context.options = flows.KeepingHost(ctx.options)
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        flows.start_anew(flow)
+        if flow.live and self._ledger is not None and not self._started.is_set():
+            with contextlib.suppress(TimeoutError):  # mitmproxy's listeners are up before its addons are
+                await asyncio.wait_for(self._started.wait(), START_WAIT)
         request = flow.request
         if flow.response or flow.error or not flow.live or request.host.lower().rstrip(".") != access.GATEWAY_HOST:
             return
-        with contextlib.suppress(TimeoutError):  # mitmproxy's listeners are up before its addons are
-            await asyncio.wait_for(self._started.wait(), START_WAIT)
         job = self._arrivals[flow.id] = _gateway_job(flow)
         limit = self._in_force.config.gateway.body_limit
         if not asked.is_short(request.headers, limit, may_be_empty=not request.is_http2):
@@ -122,8 +125,7 @@ class RelayStreams:
         if request.stream and arrival is None:  # beyond stream_large_bodies: it is on its way to its provider already
             return
         if arrival is not None:
-            self._point_at_gateway(flow, arrival)
-            return
+            return self._point_at_gateway(flow, arrival)
         upgrade = "websocket" if flows.is_handshake(request) else ""
         read = flows.recognise_chat_socket if upgrade else flows.recognise
         match = read(flow, self._in_force.whose)
@@ -136,11 +138,14 @@ class RelayStreams:
         if delivery is not None:
             self._point_at_redelivery(flow, delivery, match, body or b"")
         elif not upgrade:
-            account = flows.account(flow, match, match.facts.model)
-            account.prompt = lambda: flows.prompt_of(match, body)
-            gauge = held.gauge(held.handler(ctx, flow.client_conn), flow)
-            question = ask.intercepted(self._in_force.config, _upstream_request(flow), match, body or b"")
-            self._point_at_relay(flow, Job(ask=question, account=account, held=gauge))
+            self._point_at_relay(flow, self._job(flow, match, body))
+
+    def _job(self, flow: http.HTTPFlow, match: registry.Match, body: bytes | None) -> Job:
+        account = flows.account(flow, match, match.facts.model)
+        account.prompt = lambda: flows.prompt_of(match, body)
+        gauge = held.gauge(held.handler(ctx, flow.client_conn), flow)
+        question = ask.intercepted(self._in_force.config, _upstream_request(flow), match, body or b"")
+        return Job(ask=question, account=account, held=gauge)
 
     def _point_at_redelivery(
         self, flow: http.HTTPFlow, delivery: asked.Delivery, match: registry.Match, body: bytes
@@ -154,12 +159,23 @@ class RelayStreams:
         if (relay := self._relay) is None:
             return
         handler = held.handler(ctx, flow.client_conn)
-        host = relay.directs.lay(MITMPROXY, handler, flow, job) if isinstance(job, Job) else None
-        if isinstance(job, Job) and host is not None:
-            self._hand_over(flow, Original.keep(flow, job, host))
-            return
+        if isinstance(job, Job) and relay.directs.lay(MITMPROXY, handler, flow, lambda: self._as_it_is_now(flow, job)):
+            return self._hand_over(flow, Original.keep(flow, job))
         self._redirect(flow, job, http.Headers(host="midstream", content_length="0"))
         flow.request.data.content, flow.request.data.path = b"", b"/"
+
+    def _as_it_is_now(self, flow: http.HTTPFlow, job: Job) -> Job:
+        """What to do for a flow when it is sent: an addon behind this one, or whoever held it, may have changed what is asked."""
+        original = self._originals[flow.id]
+        if not original.edited(flow):
+            return job
+        original.put_back(flow)
+        match = flows.recognise(flow, self._in_force.whose)
+        if match is None:  # it is no LLM's any more: let its provider say so
+            match = registry.Match(job.ask.dialect, job.ask.provider, job.account.prices, RequestFacts())
+        job = self._job(flow, match, flows.body_of(flow.request))
+        self._originals[flow.id] = Original.keep(flow, job)
+        return job
 
     def _point_at_gateway(self, flow: http.HTTPFlow, job: GatewayJob) -> None:
         """The gateway is in the relay, and gets the request as it is, if every HTTP server would read it alike."""
@@ -177,8 +193,7 @@ class RelayStreams:
 
     def _redirect(self, flow: http.HTTPFlow, job: Job | GatewayJob, headers: http.Headers) -> None:
         """By way of the relay's port, with a ticket."""
-        relay = self._relay
-        if relay is None:
+        if (relay := self._relay) is None:
             return
         headers[tickets.HEADER] = relay.admit(job)
         if flow.client_conn.alpn == b"h2":
@@ -220,12 +235,8 @@ class RelayStreams:
         _restore(flow, original)
         flow.metadata[flows.STREAM] = original.job.stream
         flow.response.stream = flow.response.stream or flow.response.status_code != 101
-        head = original.job.head
-        if head is not None:
-            framing = {k: v for k in ("transfer-encoding",) if (v := flow.response.headers.get(k))}
-            flow.response.status_code, flow.response.reason = head.status, head.reason
-            flow.response.headers = Headers(head.headers)
-            flow.response.headers.update(framing)
+        flow.response.headers = Headers(flow.response.headers.fields)
+        intercept.complete(flow, original.job.head)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow.metadata.get(GATEWAY) and flow.websocket is not None:

@@ -33,6 +33,13 @@ _PRODUCT = re.compile(r"[^\s/(;]+(?:/(?=[A-Za-z])[^\s/(;]+)?")
 _ADDRESS = re.compile(r"[\d.]+|.*:.*")
 
 
+def start_anew(flow: Any) -> None:
+    """Forget what was said of a flow when it passed before: replayed, it is a stream of its own; loaded, it is what it was."""
+    if flow.live:
+        for key in (STREAM, RELAYED):
+            flow.metadata.pop(key, None)
+
+
 class KeepingHost:
     """mitmproxy's options for a client of the gateway's own listener. There mitmproxy would overwrite the Host header before any
     hook sees it, and it is by the Host header that a web page which has its own name point at this machine is found out."""
@@ -81,7 +88,7 @@ def host_of(flow: Any) -> str:
     """The provider's name: where the client connects to, or, where that is only an address (transparent mode), the Host
     header or SNI. The Host header never overrides a name: in reverse mode it may still be the proxy's own.
     """
-    host = str(flow.request.host)  # of a flow that the relay has it is more than a string (`Own` in relay/direct.py)
+    host: str = flow.request.host
     return str(flow.request.pretty_host) if _ADDRESS.fullmatch(host) else host
 
 

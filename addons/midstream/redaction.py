@@ -98,7 +98,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _is_secret_header(name: str) -> bool:
+def is_secret_header(name: str) -> bool:
     name = name.lower()
     if _HARMLESS_HEADERS.match(name):
         return False
@@ -122,7 +122,7 @@ class Redactor:
         """Return the headers, names in lower case, without those that carry credentials; repeated ones are joined."""
         kept: dict[str, str] = {}
         for name, value in ((name.lower(), value) for name, value in headers):
-            if _is_secret_header(name):
+            if is_secret_header(name):
                 self._caught_header(value)
             elif not looks_like_key(value):
                 kept[name] = f"{kept[name]}, {value}" if name in kept else value

@@ -294,7 +294,7 @@ def endless(cancelled: threading.Event) -> Any:
 
 CHANGES = """
 def request(flow):
-    flow.request.headers["x-mine"] = "before"
+    flow.request.headers["x-mine"] = flow.request.headers["x-more"] = "before"
 """
 COUNTS = """
 import logging
@@ -313,7 +313,7 @@ def responseheaders(flow):
 """
 
 
-def test_addons_of_others_change_requests_before_ours_and_see_answers_behind_it(
+def test_addons_of_others_change_requests_and_see_answers(
     authority: Authority, provider: Provider, confdir: Path, tmp_path: Path, app: str
 ) -> None:
     provider.handler = chunks(*WHOLE)
@@ -324,7 +324,8 @@ def test_addons_of_others_change_requests_before_ours_and_see_answers_behind_it(
     with running(start(tmp_path, confdir, authority, provider, "-s", str(counts), scripts=scripts)) as proxy:
         assert ask(proxy, app) == (200, BODY)
         until(lambda: f"{CHAT} sent {len(BODY)} bytes" in "".join(proxy.log))
-    assert provider.requests[-1].headers["x-mine"] == "before"
+    assert provider.requests[-1].headers.getall("x-mine") == ["behind"]
+    assert provider.requests[-1].headers["x-more"] == "before"
 
 
 KILLS = """

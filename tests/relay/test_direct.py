@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import SimpleNamespace as Shape
 from typing import Any
 
@@ -27,6 +27,15 @@ def run[T](work: Coroutine[None, None, T]) -> T:
     return asyncio.run(asyncio.wait_for(work, 30))
 
 
+class Stream(Shape):
+    """mitmproxy's, of one flow."""
+
+    def make_server_connection(self) -> Generator[Any, Any, bool]:
+        """mitmproxy's own way to a provider."""
+        yield "another connection"
+        return True
+
+
 class Setting:
     """mitmproxy's side of one client whose request came through a CONNECT tunnel: what the handler was told, and what of it
     arrived. serve: the relay's work."""
@@ -37,7 +46,7 @@ class Setting:
         self.outer, self.tunnel, self.tls, self.inner = Shape(connections={}), Shape(), Shape(), Shape(connections={})
         options = Shape(store_streamed_bodies=False)
         context = Shape(client=self.flow.client_conn, options=options)
-        self.stream = Shape(flow=self.flow, stream_id=3, context=context, _paused=None)
+        self.stream = Stream(flow=self.flow, stream_id=3, context=context, _paused=None)
         self.stream.state_stream_response_body = self.stream.server_state = "streaming"
         self.flow.response = tutils.tresp()
         self.flow.response.stream = True
@@ -53,7 +62,7 @@ class Setting:
             drain_writers=self._drain,
         )
         self.directs = Directs(serve)
-        self.host = self.directs.lay(MITMPROXY, self.handler, self.flow, JOB)
+        self.laid = self.directs.lay(MITMPROXY, self.handler, self.flow, lambda: JOB)
 
     async def _event(self, event: Any) -> None:
         async with self.lock:
@@ -70,7 +79,9 @@ class Setting:
         return next(iter(self.inner.connections.values()))
 
     def ask(self) -> None:
-        """What mitmproxy tells the connection once all addons have seen the request."""
+        """What mitmproxy does once all addons have seen the request."""
+        assert list(self.stream.make_server_connection()) == []
+        assert self.flow.server_conn is self.stream.context.server is self.direct.server
         for event in (layers.RequestHeaders(3, self.flow.request, True), layers.RequestEndOfMessage(3)):
             assert not list(self.direct.handle_event(event))
 
@@ -107,7 +118,10 @@ def test_a_whole_answer() -> None:
         head, one, two, _ = setting.told
         assert setting.names == ["ResponseHeaders", "ResponseData", "ResponseData", "ResponseEndOfMessage"]
         assert {event.stream_id for event in setting.told} == {3}
-        assert (head.response.status_code, dict(head.response.headers)) == (200, {"transfer-encoding": "chunked"})
+        assert (head.response.status_code, dict(head.response.headers.fields)) == (
+            200,
+            dict(HEAD.headers) | {b"transfer-encoding": b"chunked"},
+        )
         assert (head.end_stream, one.data, two.data) == (False, b"one", b"two")
         assert setting.forgotten
 
@@ -297,36 +311,48 @@ def test_what_would_wait_for_the_client_is_not_sent_at_once() -> None:
 def test_each_flow_has_a_connection_of_its_own() -> None:
     async def work() -> None:
         first, second = Setting(whole), Setting(whole, alpn=b"h2")
-        assert first.host == first.host
-        assert first.host not in (second.host, "address", first.flow.request.host)
-        assert str(first.host).encode() == b"address"
-        assert first.direct.server.address == (first.host, first.flow.request.port)
+        assert first.laid
+        assert second.laid
+        assert first.direct.server.address != second.direct.server.address
+        assert (str(first.direct.server.address[0]).encode(), first.flow.request.host) == (b"address", "address")
         assert first.direct.server.connected
         assert second.direct.server.alpn == b"h2"  # else mitmproxy would not take it for an HTTP/2 client's stream
 
     run(work())
 
 
-def test_mitmproxy_takes_it_for_what_the_flow_asks_for() -> None:
-    async def work(scheme: str) -> None:
+def test_no_other_flow_to_the_same_host_gets_it() -> None:
+    async def work() -> None:
         setting = Setting(whole)
         request = setting.flow.request
-        assert setting.host is not None
-        asked_for = layers.GetHttpConnection((setting.host, request.port), request.scheme == "https", None)
-        assert asked_for.connection_spec_matches(setting.direct.server)
-        other = connection.Server(address=(request.host, request.port))
-        assert not asked_for.connection_spec_matches(other)
+        asked_for = layers.GetHttpConnection((request.host, request.port), request.scheme == "https", None)
+        assert not asked_for.connection_spec_matches(setting.direct.server)
+        assert asked_for.connection_spec_matches(connection.Server(address=(request.host, request.port)))
+        setting.ask()
+        assert list(setting.stream.make_server_connection()) == ["another connection"]  # nor does this one again
 
-    run(work("http"))
+    run(work())
+
+
+def test_who_leaves_before_the_work_begins_leaves_nothing() -> None:
+    async def work() -> None:
+        setting = Setting(whole)
+        setting.ask()
+        setting.directs.left(setting.flow.client_conn)  # in the same turn of the event loop
+        await turns()
+        assert setting.forgotten
+        assert setting.told == []
+
+    run(work())
 
 
 def test_there_is_no_such_way_for_clients_that_nobody_can_wait_for() -> None:
     async def work() -> None:
         setting = Setting(whole)
         lay = setting.directs.lay
-        assert lay(MITMPROXY, None, setting.flow, JOB) is None  # a replayed flow has no handler
+        assert lay(MITMPROXY, None, setting.flow, lambda: JOB) is False  # a replayed flow has no handler
         setting.handler.transports["the client"].writer = Shape()  # mitmproxy's local mode has a stream of its own kind
-        assert lay(MITMPROXY, setting.handler, setting.flow, JOB) is None
+        assert lay(MITMPROXY, setting.handler, setting.flow, lambda: JOB) is False
 
     run(work())
 
@@ -336,7 +362,7 @@ def test_there_is_no_such_way_in_a_mitmproxy_of_another_kind() -> None:
         setting = Setting(whole)
         setting.directs.over(setting.flow)
         setting.stream.context.layers.remove(setting.stream)
-        assert setting.directs.lay(MITMPROXY, setting.handler, setting.flow, JOB) is None
+        assert setting.directs.lay(MITMPROXY, setting.handler, setting.flow, lambda: JOB) is False
         assert setting.forgotten
 
     run(work())

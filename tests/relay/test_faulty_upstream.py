@@ -12,8 +12,9 @@ import pytest
 
 from midstream.faults.rules import Faults
 from midstream.relay.faulty_upstream import FaultyUpstream
-from midstream.relay.upstream import BREAKING, Headers, Upstream, UpstreamError, UpstreamOptions, UpstreamRequest
+from midstream.relay.upstream import BREAKING, Upstream, UpstreamError, UpstreamOptions, UpstreamRequest
 from midstream.relay.upstream import UpstreamResponse as Response
+from midstream.relay.upstream_headers import Headers
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'

@@ -29,6 +29,7 @@ from midstream.relay.job import Job
 from midstream.relay.log import StreamLog
 from midstream.relay.prepare import BY_NAME
 from midstream.relay.upstream import Upstream, UpstreamRequest
+from relay.fake_client import FakeClient
 from relay.fake_pieces import FakePieces
 
 COMMENT = b": keepalive\n\n"
@@ -97,21 +98,24 @@ def deliver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return param
 
 
+def job_of(dialect: str) -> Job:
+    record = StreamRecord(id=new_id(), started_at=utc_now())
+    sent = UpstreamRequest(method="POST", url="https://x.test/", headers=(), body=b"")
+    match = Match(BY_NAME[dialect], "x", "", RequestFacts(stream=True))
+    return Job(
+        ask=intercepted(Config.default(), sent, match, b""), account=Account(Observation(record, time.monotonic()))
+    )
+
+
 def body_of(deliver: Deliver, dialect: str, *pieces: bytes, **headers: str) -> bytes:
     """What a client gets, as it is on the wire."""
     named = {k.replace("_", "-"): v for k, v in headers.items()}
 
     async def fetch() -> bytes:
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            record = StreamRecord(id=new_id(), started_at=utc_now())
-            sent = UpstreamRequest(method="POST", url="https://x.test/", headers=(), body=b"")
-            match = Match(BY_NAME[dialect], "x", "", RequestFacts(stream=True))
-            job = Job(
-                ask=intercepted(Config.default(), sent, match, b""),
-                account=Account(Observation(record, time.monotonic())),
-            )
+            job = job_of(dialect)
             means = Means(cast(Upstream, Silent(pieces, named)), cast(Ledger, NoLedger()))
-            client = HttpClient(request)
+            client = HttpClient(request, job)
             await deliver(job, client, means)
             return client.response
 
@@ -190,3 +194,30 @@ def test_none_in_a_body_of_a_known_length(deliver: Deliver) -> None:
     pieces = CHAT[:2]
     length = str(sum(map(len, pieces)))
     assert body_of(deliver, "openai_chat", *pieces, content_length=length) == b"".join(pieces)
+
+
+class Broken:
+    """A mistake of ours."""
+
+    async def open(self, *what: Any, **more: Any) -> Any:
+        raise ZeroDivisionError
+
+
+class Closing(NoLedger):
+    """closed: the streams that are over."""
+
+    def __init__(self) -> None:
+        self.closed: list[Account] = []
+
+    def close(self, account: Account) -> None:
+        self.closed.append(account)
+
+
+def test_a_mistake_of_ours_leaves_a_row_and_nothing_in_flight() -> None:
+    job, ledger = job_of("openai_chat"), Closing()
+    means = Means(cast(Upstream, Broken()), cast(Ledger, ledger))
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(native.deliver(job, FakeClient(), means))
+    assert ledger.closed == [job.account]
+    record = job.account.observation.record
+    assert (record.outcome, record.error_type) == ("failed", "internal_error")

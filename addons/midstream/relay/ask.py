@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from midstream.config import Config, Route, Target
 from midstream.conversation import Conversation
@@ -11,7 +10,8 @@ from midstream.dialects import registry
 from midstream.dialects.base import Dialect
 from midstream.relay.access import Caller, token_of
 from midstream.relay.asked import split_secrets
-from midstream.relay.upstream import Headers, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.upstream_headers import Headers
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,12 +56,11 @@ def intercepted(config: Config, request: UpstreamRequest, match: registry.Match,
     route = config.route_for(match.provider, match.facts.model)
     headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in request.headers}
     bare, in_query = split_secrets(request.url)
-    parts = urlsplit(bare)
     return Ask(
         dialect=match.dialect,
         provider=match.provider,
         model=match.facts.model,
-        path=parts.path + (f"?{parts.query}" if parts.query else ""),
+        path=path_of(bare),
         body=body,
         route=route,
         targets=route.targets_for(match.provider, match.facts.model),
@@ -73,3 +72,9 @@ def intercepted(config: Config, request: UpstreamRequest, match: registry.Match,
         proxy=request.proxy,
         proxy_auth=request.proxy_auth,
     )
+
+
+def path_of(url: str) -> str:
+    """A URL's path and query, whatever its host: that is the client's word, and may be none."""
+    _, slash, path = url.partition("://")[2].partition("/")
+    return slash + path.partition("#")[0]

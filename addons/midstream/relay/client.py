@@ -6,7 +6,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from midstream.relay.job import Head
+from midstream.relay.job import Head, Job
 
 AT_ONCE = 32 * 1024
 """Bytes that can be written behind nothing without waiting: asyncio pauses a writer whose buffer holds twice as many."""
@@ -61,9 +61,11 @@ def has_body(head: Head) -> bool:
 
 
 class HttpClient:
-    """By way of the relay's HTTP server. response: what its handler is to return."""
+    """By way of the relay's HTTP server, which says no more of a head than the status and the framing: the addon puts the rest on
+    the flow (`Job.head`). response: what its handler is to return."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, job: Job) -> None:
+        self._job = job
         self.response: web.StreamResponse = web.Response(status=500)
         self._request = request
         self._chunked = False
@@ -73,6 +75,7 @@ class HttpClient:
         return self._request.transport is None
 
     async def begin(self, head: Head) -> None:
+        self._job.head = head
         self.response = out = web.StreamResponse(status=head.status)
         if (length := length_of(head)) is not None:
             out.content_length = length
@@ -100,6 +103,7 @@ class HttpClient:
             self._request.transport.close()
 
     async def answer(self, head: Head, body: bytes) -> None:
+        self._job.head = head
         self.response = web.Response(status=head.status, body=body)
 
     def abort(self) -> None:

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from midstream.config import MissingKey, ProviderConfig
 from midstream.dialects.base import Dialect
 from midstream.providers import CHAT_APIS, provider_of
+from midstream.redaction import is_secret_header
 from midstream.relay import asked
 from midstream.relay.access import Caller
 from midstream.relay.refusal import Refusal
-from midstream.relay.upstream import HOP_BY_HOP, Headers, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.upstream_headers import HOP_BY_HOP, Headers
 
 _CREDENTIALS: Mapping[str, str] = {
     "anthropic_messages": "x-api-key",
@@ -75,13 +77,14 @@ def with_credential(request: UpstreamRequest, provider: ProviderConfig, dialect:
 
 
 def forwarded_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """A client's headers as far as they concern the provider: none of its credentials, nothing of its browser or its hop."""
+    """A client's headers as far as they concern whichever provider: none of its credentials, nor of what names its account, be
+    they for a gateway on the way (`Helicone-Auth`) or for the provider that it asked; nothing of its browser or its hop."""
     return [
         (name, value)
         for name, value in headers
         if (lower := name.lower()) not in _KEPT_BACK
-        and lower not in _SECRET_HEADERS
         and not lower.startswith(_KEPT_BACK_START)
+        and not is_secret_header(lower.decode("latin-1"))
     ]
 
 

@@ -13,7 +13,7 @@ import itertools
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,8 @@ class Mitmproxy:
 
 
 class Own(str):
-    """A host's name equal to none but itself: of the connections to one provider mitmproxy takes that for a flow which has the
-    flow's own name for it, and for any other flow none of these."""
+    """A host's name equal to none but itself: what stands in for a connection to a provider is never taken for one by another
+    flow, whose own host has the same name."""
 
     __slots__ = ()
 
@@ -57,24 +57,26 @@ class Own(str):
 class Direct:
     """One flow's answer: to mitmproxy the connection to a provider, to the relay the client.
 
-    stream: mitmproxy's, of the flow. host: what the flow's host is to be called. server: the connection as mitmproxy knows it.
+    stream: mitmproxy's, of the flow. server: the connection as mitmproxy knows it. on_request: what to do once mitmproxy sends
+    the request. Raises AttributeError, TypeError or ValueError where mitmproxy's objects are others than those that we know.
     """
 
-    def __init__(self, mitmproxy: Mitmproxy, handler: Handler, stream: Any) -> None:
+    def __init__(
+        self, mitmproxy: Mitmproxy, handler: Handler, stream: Any, on_request: Callable[[Direct], None]
+    ) -> None:
         self._mitmproxy = mitmproxy
         self._handler = handler
         self._stream = stream
         self._number: int = stream.stream_id
-        self._start: Callable[[], None] | None = None
+        self._start: Callable[[Direct], None] | None = on_request
         self._over = False
         self._stored = True
         self._streaming = stream.state_stream_response_body
         self.task: asyncio.Task[None] | None = None
         self.gone = False
         request, before = stream.flow.request, stream.flow.server_conn
-        self.host = Own(request.host)
         self.server = server = mitmproxy.connection.Server(
-            address=(self.host, request.port), transport_protocol=before.transport_protocol
+            address=(Own(request.host), request.port), transport_protocol=before.transport_protocol
         )
         server.tls, server.via = request.scheme == "https", before.via
         server.state = mitmproxy.connection.ConnectionState.OPEN
@@ -87,10 +89,16 @@ class Direct:
         for layer, below in itertools.pairwise([*above, stream]):
             if hasattr(layer, "connections"):
                 layer.connections[server] = self if below is stream else below
+        if not callable(stream.make_server_connection):
+            raise TypeError("a stream makes its connection in another way")
+        stream.make_server_connection = self._connect
 
-    def on_request(self, start: Callable[[], None]) -> None:
-        """What to do once mitmproxy sends the request."""
-        self._start = start
+    def _connect(self) -> Generator[Any, Any, bool]:
+        """mitmproxy's `make_server_connection` of this stream, called once all addons have seen the request: here it is."""
+        del self._stream.make_server_connection  # what stands in for it: from here on it is mitmproxy's own again
+        self._stream.context.server = self._stream.flow.server_conn = self.server
+        return True
+        yield
 
     def handle_event(self, event: Any) -> Iterable[Any]:
         """mitmproxy's: what it tells this connection, or what came of it; what it is to do."""
@@ -105,7 +113,7 @@ class Direct:
         kind = type(event).__name__
         if kind == "RequestEndOfMessage" and self._start is not None:
             start, self._start = self._start, None
-            start()
+            start(self)
         elif kind == "RequestProtocolError":
             self.leave()
         return ()
@@ -156,14 +164,23 @@ class Direct:
         self._handler.tell(event)
 
     def _say_head(self, head: Head, length: int | None) -> None:
-        """The addon puts the rest of the head on the flow (`Job.head`), past mitmproxy's checks of what a provider may send."""
-        http, named = self._mitmproxy.http, []
+        http = self._mitmproxy.http
+        named = [(k, v) for k, v in head.headers if k.lower() != b"content-length"]
         self._stored = self._stream.context.options.store_streamed_bodies
         if length is not None:
             named.append((b"content-length", b"%d" % length))
-        elif has_body(head):
+        elif has_body(head) and self._stream.flow.request.http_version != "HTTP/1.0":
             named.append((b"transfer-encoding", b"chunked"))
-        response = http.Response(b"HTTP/1.1", head.status, b"", http.Headers(named), None, None, time.time(), None)
+        response = http.Response(
+            b"HTTP/1.1",
+            head.status,
+            head.reason.encode("latin-1", "replace"),
+            http.Headers(named),
+            None,
+            None,
+            time.time(),
+            None,
+        )
         empty = length == 0 or not has_body(head)
         self._say(self._mitmproxy.layers.ResponseHeaders(self._number, response, empty))
 
@@ -214,25 +231,25 @@ class Directs:
         self._serve = serve
         self._under_way = defaultdict[str, dict[str, Direct]](dict)
 
-    def lay(self, mitmproxy: Mitmproxy, handler: Any, flow: Any, job: Job) -> Own | None:
-        """What to call the flow's host for this job to be done; None where there is no such way, and only a connection will do.
+    def lay(self, mitmproxy: Mitmproxy, handler: Any, flow: Any, job: Callable[[], Job]) -> bool:
+        """Whether this flow's answer comes by such a way from now on. False: there is none, and only a connection will do.
 
-        handler: mitmproxy's, of the client's connection.
+        handler: mitmproxy's, of the client's connection. job: what is to be done, asked for when mitmproxy sends the request.
         """
         known, found = Handler.of(handler), held.find(handler.layer, flow) if handler is not None else None
         if known is None or found is None:
-            return None
+            return False
         try:
-            direct = Direct(mitmproxy, known, found[2])
+            direct = Direct(mitmproxy, known, found[2], lambda direct: self._begin(direct, job()))
         except (AttributeError, TypeError, ValueError) as error:  # another mitmproxy than those that we know
             log.debug("no direct way: %r", error)
-            return None
-        direct.on_request(lambda: self._begin(direct, job))
+            return False
         self._under_way[flow.client_conn.id][flow.id] = direct
-        return direct.host
+        return True
 
     def _begin(self, direct: Direct, job: Job) -> None:
         direct.task = asyncio.get_running_loop().create_task(self._run(direct, job), name="midstream-answer")
+        direct.task.add_done_callback(lambda _: direct.close())
 
     async def _run(self, direct: Direct, job: Job) -> None:
         try:
@@ -241,8 +258,6 @@ class Directs:
             pass  # the client has left
         except Exception:
             log.exception("an intercepted stream failed")
-        finally:
-            direct.close()
 
     def over(self, flow: Any) -> None:
         """mitmproxy is through with this flow."""

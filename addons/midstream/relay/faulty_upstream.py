@@ -16,7 +16,8 @@ from midstream.faults.errors import http_error
 from midstream.faults.rules import Fault, Faults
 from midstream.observation import NAME_LENGTH, clean
 from midstream.providers import provider_of
-from midstream.relay.upstream import BREAKING, Headers, UpstreamError, UpstreamRequest, UpstreamResponse
+from midstream.relay.upstream import BREAKING, UpstreamError, UpstreamRequest, UpstreamResponse
+from midstream.relay.upstream_headers import Headers
 from midstream.wire.content_encoding import ContentDecoder
 
 type Send = Callable[[UpstreamRequest], Awaitable[UpstreamResponse]]

@@ -9,7 +9,8 @@ from midstream.dialects.registry import Match
 from midstream.ledger import Account
 from midstream.relay.ask import Ask
 from midstream.relay.asked import Delivery
-from midstream.relay.upstream import Headers, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.upstream_headers import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Job:
     """One relayed request.
 
     held: bytes of this stream that mitmproxy has taken from the relay and not yet got rid of (HTTP/2 clients only).
-    head: set by the relay before it answers, for the addon to put on the flow.
+    head: set by the relay before it answers over a connection (`HttpClient`), for the addon to put on the flow.
     """
 
     ask: Ask

@@ -136,15 +136,13 @@ class Follower:
 
     async def run(self, client: Client) -> None:
         """Deliver to the end. A provider that breaks off takes the client's connection with it: never a clean end."""
-        stream, job = self._stream, self._job
+        stream = self._stream
         await stream.begun.wait()
         if stream.answered is not None:
-            job.head, body = stream.answered
             stream.settle("complete")
-            return await client.answer(job.head, body)
+            return await client.answer(*stream.answered)
         if stream.head is None:
             raise ConnectionResetError("the stream was cancelled before it began")
-        job.head = stream.head
         await client.begin(stream.head)
         whole = await self._deliver(client)
         if whole:

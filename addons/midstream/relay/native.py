@@ -48,6 +48,9 @@ async def deliver(job: Job, client: Client, means: Means) -> None:
         if not ledger.stopping or client.gone:
             raise
         await healing.stop()
+    except Exception:
+        settle(account, ledger, "truncated" if shown.begun else "failed", "internal_error", "midstream failed")
+        raise
     finally:
         out.close()
 
@@ -87,7 +90,6 @@ class ClientOut:
         self._keeper: asyncio.Task[None] | None = None
 
     async def begin(self, head: Head, keepalive: bytes) -> None:
-        self._job.head = head
         await self._client.begin(head)
         if keepalive:
             self._keepalive = keepalive
@@ -123,7 +125,6 @@ class ClientOut:
         self._client.break_off()
 
     async def answer(self, head: Head, body: bytes) -> None:
-        self._job.head = head
         await self._client.answer(head, body)
 
     def close(self) -> None:
@@ -141,6 +142,8 @@ class ClientOut:
         self._timer = asyncio.get_running_loop().call_later(KEEPALIVE, self._look)
 
     async def _keep_alive(self) -> None:
+        if not self._between_frames:  # something has come since
+            return
         with contextlib.suppress(ConnectionResetError):  # the delivery itself learns that the client has left
             await self._client.write(self._keepalive)
 

@@ -28,6 +28,20 @@ _FRAME_ENDS: Mapping[FramingName | None, tuple[bytes, ...]] = {
 """By the framing: what a piece of a body ends in that ends with a frame. Of the others only who cuts frames out knows."""
 
 
+_HOST_ONLY = frozenset(
+    (
+        b"set-cookie",
+        b"strict-transport-security",
+        b"alt-svc",
+        b"clear-site-data",
+        b"nel",
+        b"report-to",
+        b"www-authenticate",
+    )
+)
+"""What a response tells its client of the host that it comes from: not of the one that was asked, if another has answered."""
+
+
 class Out(Protocol):
     """Where the bytes go: a client's connection, or the log of a stream that outlives it."""
 
@@ -191,7 +205,8 @@ class NativeSink:
         if (prepared.provider, prepared.model) == (self._ask.provider, self._ask.model):
             return head
         self._served = prepared.target
-        return Head(head.status, head.reason, [*head.headers, *self._named()])
+        kept = [(k, v) for k, v in head.headers if k.lower() not in _HOST_ONLY]
+        return Head(head.status, head.reason, [*kept, *self._named()])
 
     def _named(self) -> list[tuple[bytes, bytes]]:
         """Who answered in the place of whom was asked, and what they could not be told."""

@@ -16,7 +16,8 @@ from midstream.relay.access import Caller
 from midstream.relay.ask import Ask
 from midstream.relay.credentials import credential_headers, forwarded_headers, with_credential
 from midstream.relay.refusal import Refusal
-from midstream.relay.upstream import Headers, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.upstream_headers import Headers
 from midstream.wire.json_text import as_dict, dump_json, parse_json
 
 BY_NAME: Mapping[str, Dialect] = {dialect.name: dialect for dialect in reversed(registry.DIALECTS)}

@@ -68,7 +68,7 @@ class ProviderPaths:
             record = job.account.observation.record
             exchange.job.native, exchange.job.stream = job, record.id
             exchange.job.more_headers = exchange.headers | {"X-Stream-Id": record.id}
-            client = HttpClient(exchange.request)
+            client = HttpClient(exchange.request, job)
             await native.deliver(job, client, self._means)
             return client.response
         finally:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from midstream.conversation import Inexpressible
 from midstream.dialects import registry
 from midstream.dialects.base import Dialect
-from midstream.relay.upstream import Headers, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.upstream_headers import Headers
 from midstream.wire.json_text import dump_json
 
 _LEFT_OUT = frozenset(

@@ -6,7 +6,8 @@ import hashlib
 import secrets
 import struct
 
-from midstream.relay.upstream import HOP_BY_HOP, UpstreamRequest
+from midstream.relay.upstream import UpstreamRequest
+from midstream.relay.upstream_headers import HOP_BY_HOP
 
 IDEMPOTENCY_KEY = b"idempotency-key"
 RETRY_COUNT = b"x-stainless-retry-count"

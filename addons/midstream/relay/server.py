@@ -112,7 +112,7 @@ class Relay:
                 return await self._redelivery.answer(job, job.intercepted, request)
             if isinstance(job, GatewayJob):
                 return await self._gateway.answer(job, request)
-            client = HttpClient(request)
+            client = HttpClient(request, job)
             await self._serve(job, client)
             return client.response
         except ConnectionResetError:  # the client has left, which aiohttp would log as an error of ours

@@ -13,14 +13,12 @@ from typing import Any, Self
 import aiohttp
 import yarl
 from aiohttp.client_proto import ResponseHandler
-from multidict import CIMultiDict
 
 from midstream.connect import ConnectSpec, parse_spec, redirect
 from midstream.relay.provider_tls import client_certificate, client_context
 from midstream.relay.turns import QUANTUM, SMALL, Share, Turns
+from midstream.relay.upstream_headers import HOP_BY_HOP, Headers, request_headers
 from midstream.relay.upstream_words import first_line, reason_of
-
-type Headers = Sequence[tuple[bytes, bytes]]
 
 KEEPALIVE = 90.0
 """Seconds an idle provider connection is kept; the providers' own front ends close theirs after 60 to 600."""
@@ -37,20 +35,6 @@ PIECE = QUANTUM
 
 CONNECT = 10.0
 """Seconds for DNS, TCP and TLS to a provider, where no route says otherwise."""
-
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-"""RFC 9110 section 7.6.1: headers that concern one connection only."""
 
 _DEFAULT_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
@@ -91,12 +75,17 @@ class UpstreamOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """A request as the provider shall get it. proxy: the upstream proxy's URL, "" for none; proxy_auth: `user:password`."""
+    """A request as the provider shall get it.
+
+    address: where the provider is, if not where the URL's host is by its name. proxy: the upstream proxy's URL, "" for none;
+    proxy_auth: `user:password`.
+    """
 
     method: str
     url: str
     headers: Headers
     body: bytes
+    address: tuple[str, int] | None = None
     proxy: str = ""
     proxy_auth: str = ""
 
@@ -229,39 +218,44 @@ class Upstream:
         return await self._open(request, connect)
 
     async def _open(self, request: UpstreamRequest, connect: float | None) -> UpstreamResponse:
-        url = yarl.URL(request.url, encoded=True)
-        headers = _request_headers(request.headers)
+        url = _url(request)
+        host = url.raw_host or ""  # nobody has checked that the other can be read: it is the client's word
+        headers = request_headers(request.headers)
         headers.setdefault("Host", url.raw_authority)
         auth = aiohttp.BasicAuth(*request.proxy_auth.split(":", 1)) if ":" in request.proxy_auth else None
         try:
             response = await self._session.request(
                 request.method,
-                self._address(url),
+                self._where(url, request.address),
                 headers=headers,
                 data=request.body,
                 allow_redirects=False,
                 proxy=request.proxy or None,
                 proxy_auth=auth,
-                ssl=self._context(url.host or "") if url.scheme == "https" else True,
-                server_hostname=url.host,
+                ssl=self._context(host) if url.scheme == "https" else True,
+                server_hostname=host or None,
                 timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             )
         except aiohttp.ClientSSLError as error:
-            raise UpstreamError("tls_error", reason_of(error, url)) from error
+            raise UpstreamError("tls_error", reason_of(error, host)) from error
         except aiohttp.ClientConnectorDNSError as error:
-            raise UpstreamError("dns_error", reason_of(error, url)) from error
+            raise UpstreamError("dns_error", reason_of(error, host)) from error
         except TimeoutError as error:
-            raise UpstreamError("connect_timeout", f"no connection to {url.host} within {connect} s") from error
+            raise UpstreamError("connect_timeout", f"no connection to {host} within {connect} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamError("connection_error", reason_of(error, url)) from error
+            raise UpstreamError("connection_error", reason_of(error, host)) from error
         if response.status < 200:
             response.close()
-            raise UpstreamError("connection_error", f"{url.host}: it switches to another protocol, unasked")
+            raise UpstreamError("connection_error", f"{host}: it switches to another protocol, unasked")
         return UpstreamResponse(response)
 
-    def _address(self, url: yarl.URL) -> yarl.URL:
-        """The URL with the address that midstream_connect_to wants; Host and the TLS server name stay the provider's."""
-        target = redirect(self._options.connect_to, url.host or "", url.port or 0)
+    def _where(self, url: yarl.URL, address: tuple[str, int] | None) -> yarl.URL:
+        """The URL with the address that midstream_connect_to wants, or that the client went to; Host and the TLS server name stay
+        the provider's."""
+        specs = self._options.connect_to
+        target = redirect(specs, url.raw_host or "", url.port or 0)
+        if target is None and address is not None:
+            target = redirect(specs, *address) or address
         return url.with_host(target[0]).with_port(target[1]) if target else url
 
     def _context(self, host: str) -> ssl.SSLContext:
@@ -278,9 +272,9 @@ class Upstream:
         await asyncio.sleep(0)  # lets the transports' own close callbacks run
 
 
-def _request_headers(headers: Headers) -> CIMultiDict[str]:
-    kept = CIMultiDict[str]()
-    for name, value in headers:
-        if name.lower() not in HOP_BY_HOP and name.lower() != b"content-length":
-            kept.add(name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
-    return kept
+def _url(request: UpstreamRequest) -> yarl.URL:
+    try:
+        return yarl.URL(request.url, encoded=True)
+    except ValueError as error:
+        host = first_line(request.url.partition("://")[2].partition("/")[0])
+        raise UpstreamError("dns_error", f"{host!r} is no host's name") from error

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import aiohttp
-import yarl
 
 
-def reason_of(error: Exception, url: yarl.URL) -> str:
-    """What went wrong, without aiohttp's own words: they name Python objects by their addresses."""
+def reason_of(error: Exception, host: str) -> str:
+    """What went wrong at this host, without aiohttp's own words: they name Python objects by their addresses."""
     if isinstance(error, aiohttp.ClientResponseError):  # its own words quote what was sent, and where to
-        return f"{url.host}: its answer is not HTTP that can be read ({first_line(error.message)})"
+        return f"{host}: its answer is not HTTP that can be read ({first_line(error.message)})"
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     words = (
         getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     )
-    return f"{url.host}: {words}"
+    return f"{host}: {words}"
 
 
 def first_line(text: str) -> str:
