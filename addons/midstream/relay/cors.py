@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from midstream.config import Gateway
 
-EXPOSED = "X-Stream-Id, X-Midstream-Dropped, Location, Content-Range, Retry-After"
+EXPOSED = "X-Stream-Id, X-Midstream-Target, X-Midstream-Dropped, Location, Content-Range, Retry-After"
 """Response headers that a page's script may read."""
 
 METHODS = "GET, POST, DELETE, OPTIONS"

@@ -13,7 +13,7 @@ from aiohttp import web
 from midstream.config import Config, UnknownModel
 from midstream.dialects import registry
 from midstream.keys import Meter
-from midstream.relay import access, asked, cors, deliver_chunked, deliver_sse, deliver_websocket
+from midstream.relay import access, asked, cors, deliver_chunked, deliver_sse, deliver_websocket, models
 from midstream.relay.chats import Starter
 from midstream.relay.exchange import Exchange, read_body
 from midstream.relay.healing import Means
@@ -33,6 +33,7 @@ ABOUT = """midstream: LLM streams, measured, re-delivered and healed.
 
 GET or POST /v1/chat/stream   one chat, as server-sent events, a WebSocket, JSON lines or plain text
 POST /v1/chat/completions …   the providers' own APIs
+GET /v1/models                the models that the configuration names
 GET /v1/streams               the streams of yours that run
 GET, DELETE /v1/streams/ID    read one again, cancel one
 GET /healthz                  whether the proxy is up
@@ -128,6 +129,11 @@ class Gateway:
             return self._list(call)
         if stream_id := _stream_of(path):
             return await self._one_stream(call, stream_id)
+        if path == models.PATH or (
+            path.startswith(f"{models.PATH}/") and ":" not in path
+        ):  # Gemini's: /v1/models/NAME:METHOD
+            call.exchange.allow("GET", "HEAD")
+            return call.exchange.json(200, models.models_at(path, self._config(), call.caller))
         page = page_of(path)
         if page is not None:
             return await page(call.exchange, call.caller)
@@ -140,7 +146,7 @@ class Gateway:
         if dialect is not None:
             call.exchange.allow("POST")
             return await self._paths.answer(call.exchange, call.caller, dialect)
-        raise Refusal(404, f"nothing is served at {path[:200]}; GET / says what is")
+        raise Refusal(404, f"nothing is served at {path[:200]}; GET /openapi.json says what is")
 
     async def _chat_stream(self, call: _Call) -> web.StreamResponse:
         call.exchange.allow("GET", "POST")
