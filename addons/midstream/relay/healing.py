@@ -139,13 +139,13 @@ class Healing:
             observation.attempt.report(Usage(input_tokens=0, output_tokens=0), partial=False)
         observation.begin_attempt(prepared.provider, prepared.model, utc_now(), now, prices=prepared.prices)
         health = self._health(number)
-        health.breaker.begin(self._limits, now)
+        request = health.breaker.begin(self._limits, now)
         if all(tried.target != number for tried in self._tries):
             health.budget.deposit(self._limits)
         try:
             return await self._attempt(number, question)
         except BaseException:
-            health.breaker.leave()
+            health.breaker.leave(request)
             raise
 
     async def _attempt(self, number: int, question: Question) -> Broken | None:
