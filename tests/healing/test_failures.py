@@ -120,6 +120,7 @@ NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
         ({}, Failure("Please try again in 2m"), 120.0),
         ({"retry-after": "soon"}, Failure("x"), None),
         ({"retry-after": "-1"}, Failure("x"), None),
+        ({"retry-after": "2\x1f"}, Failure("x"), 2.0),
         ({"retry-after": "9" * 400}, Failure("x"), None),
         ({}, Failure("x"), None),
     ],

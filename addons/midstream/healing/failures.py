@@ -96,7 +96,8 @@ def retry_after(headers: Mapping[str, str], failure: Failure, wall_clock: float)
 
 
 def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip(), re.ASCII) else None
+    text = text.strip()  # of more than `float` takes for white space
+    return float(text) if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text, re.ASCII) else None
 
 
 def _until(date: str, wall_clock: float) -> float | None:
