@@ -23,7 +23,9 @@ from midstream.relay.ask import intercepted
 from midstream.relay.healing import Healing, Means
 from midstream.relay.job import Head
 from midstream.relay.passed_over import REASONS, Reasons
-from midstream.relay.prepare import Prepared
+from midstream.relay.prepare import Prepared, RuledOut
+from midstream.relay.questions import Question, Questions
+from midstream.relay.refusal import Refusal
 from midstream.relay.shown import Shown
 from midstream.relay.sink import Refused, Said
 from midstream.relay.upstream import Upstream, UpstreamError, UpstreamRequest
@@ -214,3 +216,22 @@ def test_the_log_is_not_told_without_end(caplog: pytest.LogCaptureFixture) -> No
     for number in range(2 * REASONS):
         reasons.tell(FALLBACK, f"no file {number}")
     assert len(caplog.records) == REASONS
+
+
+def test_a_target_that_takes_neither_way_of_asking_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rejected the one, and the other cannot be written."""
+    put, puts = Questions.put, list[int]()
+
+    def then_ruled_out(self: Questions, number: int) -> Question:
+        puts.append(number)
+        assert len(puts) < 5, "asked for ever"
+        if len(puts) > 1:
+            raise RuledOut(Refusal(400, "no way to say it"))
+        return put(self, number)
+
+    monkeypatch.setattr(Questions, "put", then_ruled_out)
+    monkeypatch.setattr(Questions, "wrongly_put", lambda *_: True)
+    case = Case(Providers(openai=(400, DOWN)), {}, "openai").run()
+    assert case.rows == [
+        ("openai", "server_error", "asks again; not asked: no way to say it; gives up: no target is left")
+    ]

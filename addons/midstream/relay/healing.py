@@ -135,6 +135,7 @@ class Healing:
         try:
             question = self._questions.put(number)
         except RuledOut as error:
+            self._wrongly_put = False
             return self._passed_over.add(number, self.shown.ask.targets[number], error)
         prepared, now = question.prepared, time.monotonic()
         if question.reads_on:  # the same answer, which is billed once, with the attempt that reads its end
