@@ -9,6 +9,7 @@ import pytest
 from midstream.attempts import Attempt, add_up, cost, source, tokens
 from midstream.events import END, Event, Failure, Finish, Reasoning, Start, Text, Usage
 from midstream.observation import Observation, Outcome, StreamRecord
+from midstream.records import NEXT_LENGTH
 
 FIRST, SECOND = ("openai", "gpt-4o"), ("backup", "gpt-4o-mini")
 
@@ -140,11 +141,21 @@ def test_what_is_fed_after_an_attempts_end_is_still_its() -> None:
 def test_what_an_attempt_says_of_itself_is_short_and_holds_no_credential() -> None:
     observation = stream()
     begin(observation, FIRST, 0)
-    end(observation, "x" * 30 + " " + "y " * 500, 1, error="key sk-abcdefgh12345678 is wrong", next="n " * 500)
+    end(observation, "x" * 30 + " " + "y " * 500, 1, error="key sk-abcdefgh12345678 is wrong", next="n " * 1000)
     [attempt] = observation.attempts
     assert attempt.error == "key [redacted] is wrong"
     assert len(attempt.ended) <= 200
-    assert len(attempt.next) <= 200
+    assert len(attempt.next) <= NEXT_LENGTH
+
+
+def test_what_followed_is_noted_one_behind_the_other() -> None:
+    observation = stream()
+    begin(observation, FIRST, 0)
+    observation.attempt.note("before: key sk-abcdefgh12345678")
+    end(observation, "connection_error", 1, next="asks backup")
+    observation.attempt.note("not asked: no key")
+    observation.attempt.note("")
+    assert observation.attempt.next == "before: key [redacted]; asks backup; not asked: no key"
 
 
 # What the stream's row says

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from midstream.events import Usage
-from midstream.records import AttemptRecord, UsageSource
+from midstream.records import NEXT_LENGTH, AttemptRecord, UsageSource, clean
 
 NOT_BROKEN = frozenset(("complete", "client_gone", "interrupted"))
 """Values of `ended` that are no provider's failure."""
@@ -42,6 +42,10 @@ class Attempt(AttemptRecord):
         if self.chunks:
             return self.output_tokens is None or self.input_tokens is None
         return self.ended == "complete" and self.input_tokens is None
+
+    def note(self, said: str) -> None:
+        """What followed, in a few words, behind what is noted already."""
+        self.next = clean("; ".join(filter(None, (self.next, said))), NEXT_LENGTH)
 
     def take_text(self) -> str:
         """Hand over, and forget, the text that is not counted yet."""

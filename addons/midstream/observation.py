@@ -121,7 +121,7 @@ class Observation:
         attempt.duration_ms = (now - attempt.began) * 1000
         attempt.ended = clean(ended, NAME_LENGTH) or "failed"
         attempt.error = clean(error or (self.failure.message if self.failure else ""), ERROR_LENGTH) or None
-        attempt.next = clean(next, NAME_LENGTH)
+        attempt.note(next)
         self._put_by()
         record.breaks += attempt.chunks > 0 and attempt.ended not in tries.NOT_BROKEN
 

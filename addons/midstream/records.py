@@ -13,6 +13,9 @@ ERROR_LENGTH = 300
 NAME_LENGTH = 200
 """Characters of a model's or a finish reason's name that a row keeps."""
 
+NEXT_LENGTH = 900
+"""Characters that a row keeps of what followed an attempt: who was asked then, and why others could not be."""
+
 _SECRET = re.compile(r"\b(?:(?:sk|rk|pk|gsk|xai|key|mst)[-_]|AIza|eyJ)[\w.*-]{6,}|\b(?:Bearer|Basic)\s+\S+|[\w-]{40,}")
 
 type Outcome = Literal["complete", "client_gone", "truncated", "failed", "interrupted"]
@@ -91,7 +94,7 @@ class AttemptRecord:
     usage_source: UsageSource | None = None
     cost_usd: float | None = None
     next: str = ""
-    """What followed, in a few words."""
+    """What followed, in a few words; and which targets could not be asked, and why."""
 
 
 def utc(when: datetime) -> str:

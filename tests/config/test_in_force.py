@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,51 @@ def test_a_file_that_is_wrong_from_the_start_is_refused(file: Path) -> None:
     file.write_text("nonsense = 1\n")
     with pytest.raises(ConfigError, match="nonsense"):
         InForce.of(str(file))
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    caplog.clear()
+    return said
+
+
+def test_keys_that_are_not_in_the_environment_are_told_of_when_a_configuration_comes_into_force(
+    file: Path, clock: list[float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once at the start, whoever shares it, and once at each change; not of a change that is wrong."""
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    monkeypatch.setenv("OUR_KEY", "sk-hush")
+    monkeypatch.setenv("BAD_KEY", "two words")
+    keys = '[providers.groq]\napi_key = "env:OUR_KEY"\n[providers.anthropic]\napi_key = "env:NO_SUCH_KEY"\n'
+    unset = (
+        "[providers.anthropic] api_key: the environment variable NO_SUCH_KEY is not set: "
+        "requests to anthropic will fail until it is"
+    )
+    file.write_text(MINE + keys)
+    in_force = InForce.of(str(file))
+    assert InForce.of(str(file)) is in_force
+    assert warnings(caplog) == [unset]
+
+    def look() -> list[str]:
+        clock[0] += config_in_force.LOOK
+        assert in_force.config
+        return warnings(caplog)
+
+    assert look() == []
+    file.write_text(MINE + keys + '[providers.openai]\napi_key = "env:BAD_KEY"\n')
+    (told,) = look()
+    first, second = told.splitlines()
+    assert first == unset
+    assert "[providers.openai] api_key: the environment variable BAD_KEY is no API key" in second
+    assert "two words" not in second
+    assert look() == []
+    file.write_text("nonsense = 1\n")
+    assert look() == []
+    file.write_text(MINE)
+    assert look() == []
+
+
+def test_a_file_whose_keys_are_all_there_is_taken_over_in_silence(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    in_force = InForce.of(str(file))
+    assert in_force.config
+    assert warnings(caplog) == []

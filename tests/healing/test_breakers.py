@@ -56,11 +56,34 @@ def test_the_probe_closes_it_or_opens_it_again() -> None:
 
 def test_a_probe_whose_client_left_does_not_keep_the_door_shut() -> None:
     breaker = opened()
-    breaker.begin(LIMITS, 10.0)
-    breaker.leave()
+    breaker.leave(breaker.begin(LIMITS, 10.0))
     assert breaker.allows(LIMITS, 10.1)
     breaker.begin(LIMITS, 10.1)
     assert breaker.allows(LIMITS, 20.2)  # it never came back at all
+
+
+def test_nobody_but_the_probe_ends_the_probe() -> None:
+    """A client that leaves a stream begun before the failures, or asked for because there was nobody else, says nothing of it."""
+    breaker = Breaker()
+    long = breaker.begin(LIMITS, 0.0)
+    for _ in range(3):
+        breaker.fail(LIMITS, 0.0)
+    breaker.leave(breaker.begin(LIMITS, 1.0))  # while it is open, for want of another target
+    probe = breaker.begin(LIMITS, 10.0)
+    beside = breaker.begin(LIMITS, 10.0)
+    for other in (long, beside):
+        breaker.leave(other)
+        assert not breaker.allows(LIMITS, 10.1)
+    breaker.leave(probe)
+    assert breaker.allows(LIMITS, 10.1)
+
+
+def test_a_probe_that_was_forgotten_does_not_end_the_one_after_it() -> None:
+    breaker = opened()
+    forgotten = breaker.begin(LIMITS, 10.0)
+    breaker.begin(LIMITS, 20.1)
+    breaker.leave(forgotten)
+    assert not breaker.allows(LIMITS, 20.2)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["deposit", "retry"]), st.floats(0, 5)), max_size=200))

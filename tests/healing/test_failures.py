@@ -118,14 +118,41 @@ NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
         ({}, Failure("Rate limit reached. Please try again in 1.5s. Visit"), 1.5),
         ({}, Failure("Rate limit reached. Please try again in 20ms."), 0.02),
         ({}, Failure("Please try again in 2m"), 120.0),
+        ({}, Failure("Rate limit reached. Please try again in 6m0s. Visit"), 360.0),
+        ({}, Failure("Please try again in 1m30.5s."), 90.5),
+        ({}, Failure("Please try again in 1h2m3s."), 3723.0),
+        ({}, Failure("Please retry after 1 minute 30 seconds."), 90.0),
+        ({}, Failure("Try again in 2 days"), 172_800.0),
+        ({}, Failure("Try again in a moment, or retry after 3s"), 3.0),
+        ({}, Failure("try again in 6 months"), None),
+        ({}, Failure("try again in 9999999999s"), None),
+        ({}, Failure("try again in 5s 99 problems"), 5.0),
         ({"retry-after": "soon"}, Failure("x"), None),
         ({"retry-after": "-1"}, Failure("x"), None),
+        ({"retry-after": "2\x1f"}, Failure("x"), 2.0),
         ({"retry-after": "9" * 400}, Failure("x"), None),
         ({}, Failure("x"), None),
     ],
 )
 def test_retry_after_in_all_its_forms(headers: dict[str, str], failure: Failure, seconds: float | None) -> None:
     assert retry_after(headers, failure, NOW.timestamp()) == seconds
+
+
+def go_duration(milliseconds: int) -> str:
+    """As Go's time.Duration prints itself, whose words OpenAI passes on: 6m0s, 1h0m0.5s, 20ms."""
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if minutes == 0:
+        return seconds
+    return f"{minutes // 60}h{minutes % 60}m{seconds}" if minutes >= 60 else f"{minutes}m{seconds}"
+
+
+@given(st.integers(1, 100 * 3_600_000), st.sampled_from(["", ".", ". Visit 7s.example.", " (limit 5m)"]))
+def test_durations_in_gos_notation(milliseconds: int, behind: str) -> None:
+    failure = Failure(f"Please try again in {go_duration(milliseconds)}{behind}", status=429)
+    assert retry_after({}, failure, 0.0) == pytest.approx(milliseconds / 1000)
 
 
 @given(st.text(max_size=300), st.text(max_size=40), st.text(max_size=300), st.integers(100, 999))

@@ -102,6 +102,23 @@ def test_an_open_breaker_sends_on_but_is_no_reason_to_give_up() -> None:
     assert after(Try(0, "elsewhere"), policy=three, sick=frozenset({1, 2})) == Again(1)
 
 
+def test_who_was_not_asked_first_for_an_open_breaker_is_asked_before_all_is_given_up() -> None:
+    three = Policy(targets=3)
+    assert after(Try(1, "elsewhere"), sick=frozenset({0})) == Again(0)
+    assert after(Try(1, "silent"), sick=frozenset({0})) == Again(0)
+    assert after(Try(1, "elsewhere"), policy=three, sick=frozenset({0})) == Again(2)
+    assert after(Try(1, "elsewhere"), policy=three, sick=frozenset({0, 2})) == Again(2)
+    assert after(Try(1, "elsewhere"), policy=three, sick=frozenset({2})) == Again(0)
+    assert after(Try(1, "elsewhere"), Try(2, "elsewhere"), policy=three, sick=frozenset({0})) == Again(0)
+    assert after(Try(0, "elsewhere"), Try(2, "elsewhere"), policy=three, sick=frozenset({1})) == Again(1)
+    assert isinstance(after(Try(1, "elsewhere"), ruled_out=frozenset({0})), Stop)
+
+
+def test_nobody_is_gone_back_to() -> None:
+    assert isinstance(after(Try(1, "elsewhere"), Try(0, "elsewhere")), Stop)
+    assert isinstance(after(Try(0, "transient"), Try(1, "elsewhere")), Stop)
+
+
 def test_a_target_that_cannot_be_asked_this_is_passed_over() -> None:
     three = Policy(targets=3)
     assert after(Try(0, "elsewhere"), policy=three, ruled_out=frozenset({1})) == Again(2)
@@ -151,18 +168,22 @@ KINDS: tuple[Kind, ...] = ("transient", "silent", "elsewhere", "final")
 def test_every_stream_comes_to_an_end(
     targets: int, attempts: int, fates: list[tuple[Kind, bool, float | None]], sick: set[int]
 ) -> None:
-    """Whatever goes wrong: attempts are bounded, on each target and in all, and targets are never gone back to."""
+    """Whatever goes wrong: attempts are bounded, on each target and in all. A target that was left is never gone back to; one
+    that was passed over for its open breaker may be asked after those behind it, and is, before all is given up."""
     policy, tries = Policy(targets, attempts), list[Try]()
     step: Step = Again(first_target(policy, lambda t: t not in sick))
     for kind, progressed, wait in fates:
         if isinstance(step, Stop):
             break
-        assert not tries or step.target >= tries[-1].target
+        left = {tried.target for tried in tries} - {tries[-1].target if tries else None}
+        assert step.target not in left
         assert 0 <= step.wait <= 60
         tries.append(Try(step.target, kind, progressed, wait))
         step = after(*tries, policy=policy, sick=frozenset(sick))
     assert isinstance(step, Stop)
     assert len(tries) <= ATTEMPTS_LIMIT
+    if step.why == "no target is left":
+        assert {tried.target for tried in tries} == set(range(targets))
     for number in range(targets):
         mine = [t for t in tries if t.target == number]
         assert sum(not t.progressed for t in mine) <= attempts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -276,3 +278,67 @@ def test_a_reader_that_has_all_lets_a_paused_writer_go_on() -> None:
         assert [entry.data for entry in taking.result()] == [b"xx"]
     loop.do(log.discard)
     loop.close()
+
+
+class SlowDisk(FakeLoop):
+    """Its threads have done nothing before a test says so; a job is done also when nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[tuple[asyncio.Future[Any], Callable[[], Any]]] = []
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        future = self.create_future()
+        self.jobs.append((future, partial(func, *args)))
+        return future
+
+    def work(self, which: int = -1) -> None:
+        """Do one job: the last that was given, unless it is another."""
+        future, job = self.jobs.pop(which)
+        done = FakeLoop.run_in_executor(self, None, job)
+        error = done.exception()
+        if not future.done():
+            future.set_result(done.result()) if error is None else future.set_exception(error)
+        self.settle()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.booleans(), st.integers(0, 2)), min_size=1, max_size=40),
+    st.integers(1, 200),
+    st.integers(100, 4_000),
+)
+def test_what_was_given_up_while_it_was_written_is_there_once(
+    steps: list[tuple[int, bool, int]], window: int, spool: int
+) -> None:
+    """A thread that writes cannot be stopped: it does so before the next write, or behind it."""
+    loop, frames = SlowDisk(), list[bytes]()
+    log = loop.do(lambda: StreamLog(window=window, spool=spool))
+    for size, gives_up, late in steps:
+        data = bytes([len(frames) % 251]) * size
+        writing = loop.do(partial(_appending, loop, log, data))
+        while not writing.done() and loop.jobs:
+            if gives_up:
+                writing.cancel()
+                loop.settle()
+            else:
+                loop.work()
+        for _ in range(min(late, len(loop.jobs))):
+            loop.work(0)
+        if not writing.done():  # the log is full
+            writing.cancel()
+            loop.settle()
+        frames += [] if writing.cancelled() else [data]
+    loop.do(log.close)
+    with loop.do(log.reader) as reader:
+        reading = loop.do(lambda: loop.create_task(rest(reader)))
+        while not reading.done():
+            loop.work()
+    assert reading.result() == frames
+    while loop.jobs:
+        loop.work()
+    loop.do(log.discard)
+    loop.close()
+
+
+def _appending(loop: SlowDisk, log: StreamLog, data: bytes) -> asyncio.Task[int]:
+    return loop.create_task(log.append(data))

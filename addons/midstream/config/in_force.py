@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from time import monotonic
 from weakref import WeakValueDictionary
 
-from midstream.config import Config
+from midstream.config import Config, MissingKey
 from midstream.config.file import ConfigFile
 from midstream.providers import Owner, provider_of
+
+log = logging.getLogger(__name__)
 
 LOOK = 0.5
 """Seconds between two looks at whether the file has changed, however often it is asked for; a look is one stat()."""
@@ -36,6 +39,7 @@ class InForce:
         found = _OPEN.get(place)
         if found is None:
             found = _OPEN[place] = cls(ConfigFile(path))
+            _warn_of_missing_keys(found.config)
         return found
 
     @property
@@ -45,9 +49,23 @@ class InForce:
             return self._default
         if (now := monotonic()) >= self._next:
             self._next = now + LOOK
-            self._file.poll()
+            changed = self._file.poll()
+            if changed is not None:
+                _warn_of_missing_keys(changed)
         return self._file.config
 
     def whose(self, host: str) -> Owner | None:
         """Whose a host is: as configured, else as built in."""
         return provider_of(host) if self._file is None else self.config.provider_of_host(host)
+
+
+def _warn_of_missing_keys(config: Config) -> None:
+    """Said as soon as the configuration is in force: an ill-kept fallback shows only when it is needed."""
+    missing: list[str] = []
+    for provider in config.providers.values():
+        try:
+            provider.credential()
+        except MissingKey as error:
+            missing.append(error.ahead)
+    if missing:
+        log.warning("%s", "\n".join(missing))

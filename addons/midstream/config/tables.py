@@ -45,7 +45,17 @@ class ConfigError(ValueError):
 
 
 class MissingKey(ConfigError):
-    """A provider's API key is to come from an environment variable that is not set, or cannot be sent in a header."""
+    """A provider's API key is to come from an environment variable that is not set, or cannot be sent in a header.
+
+    ahead: the same said before anybody has asked the provider.
+    """
+
+    def __init__(self, provider: str, variable: str, problem: str) -> None:
+        super().__init__(f"provider {provider}: the environment variable {variable}, its api_key, {problem}")
+        self.ahead = (
+            f"[providers.{provider}] api_key: the environment variable {variable} {problem}: "
+            f"requests to {provider} will fail until it is"
+        )
 
 
 class Table(BaseModel):
@@ -100,11 +110,9 @@ class ProviderConfig(Table):
         variable = text.removeprefix(ENV)
         value = environment.get(variable, "").strip()
         if not value:
-            raise MissingKey(f"provider {self._name}: the environment variable {variable}, its api_key, is not set")
+            raise MissingKey(self._name, variable, "is not set")
         if not sendable(value):
-            raise MissingKey(
-                f"provider {self._name}: {variable} is no API key: it has spaces or non-ASCII characters in it"
-            )
+            raise MissingKey(self._name, variable, "is no API key, with spaces or non-ASCII characters in it")
         return value
 
 

@@ -35,6 +35,9 @@ class Breaker:
         self._failures = 0
         self._opened_at: float | None = None
         self._probing_since: float | None = None
+        self._requests = 0
+        self._probe = 0
+        """The number of the request that is the probe, or was the last one."""
 
     def state(self, limits: Limits, now: float) -> State:
         if self._opened_at is None:
@@ -56,10 +59,12 @@ class Breaker:
         probing = self._probing_since is not None and now < self._probing_since + limits.cool_down
         return state == "closed" or (state == "half_open" and not probing)
 
-    def begin(self, limits: Limits, now: float) -> None:
-        """A request goes to the target: the probe, if the breaker is half open."""
-        if self.state(limits, now) == "half_open":
-            self._probing_since = now
+    def begin(self, limits: Limits, now: float) -> int:
+        """A request goes to the target: the probe, if the breaker is half open and there is none. Return its number."""
+        self._requests += 1
+        if self._opened_at is not None and self.allows(limits, now):
+            self._probe, self._probing_since = self._requests, now
+        return self._requests
 
     def succeed(self) -> None:
         """It answered."""
@@ -72,9 +77,10 @@ class Breaker:
         if self._opened_at is not None or self._failures >= limits.failures:
             self._opened_at = now
 
-    def leave(self) -> None:
-        """The request ended without telling anything of the target: its client left, or it was the client's mistake."""
-        self._probing_since = None
+    def leave(self, request: int) -> None:
+        """A request ended without telling anything of the target: its client left, or it was the client's mistake."""
+        if request == self._probe:
+            self._probing_since = None
 
 
 class Budget:

@@ -42,8 +42,13 @@ _UNKNOWN_MODEL = re.compile(
 _NO_QUOTA = re.compile(r"insufficient_quota|billing|credit balance|payment_required|exceeded your current quota", re.I)
 _CLIENTS = re.compile(r"invalid_request|invalid_argument|authentication|permission|unauthori[sz]ed|forbidden", re.I)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
-_TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) (\d+(?:\.\d+)?) ?(ms|s\b|sec|m\b|min)", re.I)
-_UNITS = {"ms": 0.001, "m": 60.0, "min": 60.0}
+_PART = re.compile(
+    r"(?P<number>\d{1,9}(?:\.\d{1,9})?) ?"
+    r"(?P<unit>ms|d(?:ays?)?|h(?:rs?|ours?)?|m(?:ins?|inutes?)?|s(?:ecs?|econds?)?)(?![a-z]) ?",
+    re.I | re.A,
+)
+_TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ", re.I)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 QUOTED = 2_000
 """Characters of an error's message that are searched."""
@@ -81,7 +86,7 @@ def retry_after(headers: Mapping[str, str], failure: Failure, wall_clock: float)
     """Seconds that the provider asks to wait before the next try; None if it does not say.
 
     headers: lower-case names. In order: `retry-after-ms` (Azure, OpenAI), `retry-after` as seconds or as a date
-    (RFC 9110, 10.2.3; wall_clock is Unix time), google.rpc.RetryInfo in the error, "try again in 1.5s" in its words.
+    (RFC 9110, 10.2.3; wall_clock is Unix time), google.rpc.RetryInfo in the error, "try again in 1m30s" in its words.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
@@ -96,7 +101,8 @@ def retry_after(headers: Mapping[str, str], failure: Failure, wall_clock: float)
 
 
 def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip(), re.ASCII) else None
+    text = text.strip()  # of more than `float` takes for white space
+    return float(text) if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text, re.ASCII) else None
 
 
 def _until(date: str, wall_clock: float) -> float | None:
@@ -114,5 +120,16 @@ def _retry_info(failure: Failure) -> float | None:
 
 
 def _try_again(failure: Failure) -> float | None:
-    found = _TRY_AGAIN.search(failure.message[:QUOTED])
-    return float(found[1]) * _UNITS.get(found[2].lower(), 1.0) if found else None
+    said = failure.message[:QUOTED]
+    waits = (_duration(said, found.end()) for found in _TRY_AGAIN.finditer(said))
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _duration(said: str, at: int) -> float | None:
+    """The sum of what stands there: 6m0s (as Go writes durations) or 1 minute 30 seconds."""
+    seconds = None
+    while part := _PART.match(said, at):
+        unit = part["unit"].lower()
+        seconds = (seconds or 0.0) + float(part["number"]) * _UNITS["ms" if unit == "ms" else unit[0]]
+        at = part.end()
+    return seconds

@@ -85,7 +85,7 @@ def next_step(
         return Stop("too many attempts have failed")
     if left is not None and left <= 0:
         return Stop("the time for the whole stream is over")
-    later = _later(policy, last.target, healthy, ruled_out)
+    later = _later(policy, tries, healthy, ruled_out)
     wait = _wait(policy, tries, jitter)
     if not _same_again(policy, tries, later is not None, wait) or (later is not None and not healthy(last.target)):
         return Again(later) if later is not None else Stop("no target is left")
@@ -96,9 +96,14 @@ def next_step(
     return Again(last.target, wait)
 
 
-def _later(policy: Policy, target: int, healthy: Callable[[int], bool], ruled_out: frozenset[int]) -> int | None:
-    """The next target in order: a healthy one if there is any, for an open breaker is no reason to give up."""
-    rest = [number for number in range(target + 1, policy.targets) if number not in ruled_out]
+def _later(
+    policy: Policy, tries: Sequence[Try], healthy: Callable[[int], bool], ruled_out: frozenset[int]
+) -> int | None:
+    """The next target in order that was never asked, then those before it, which others were asked in the place of: a healthy
+    one if there is any, for an open breaker is no reason to give up."""
+    last, known = tries[-1].target, ruled_out.union(tried.target for tried in tries)
+    order = (*range(last + 1, policy.targets), *range(last))
+    rest = [number for number in order if number not in known]
     return next((number for number in rest if healthy(number)), rest[0] if rest else None)
 
 

@@ -27,13 +27,17 @@ REST_WAIT = 1.0
 
 
 class Broken(Exception):
-    """The attempt has failed. rejected: the target said so in an HTTP status, so that it answered nothing at all."""
+    """The attempt has failed. rejected: the target said so in an HTTP status, so that it answered nothing at all. asked: False
+    where it could not even be asked."""
 
-    def __init__(self, refused: Refused, *, rejected: bool = False, kind: Kind | None = None) -> None:
+    def __init__(
+        self, refused: Refused, *, rejected: bool = False, kind: Kind | None = None, asked: bool = True
+    ) -> None:
         super().__init__(refused.failure.message)
         self.refused = refused
         self.kind: Kind = kind or kind_of(refused.failure)
         self.rejected = rejected
+        self.asked = asked
 
 
 def broken(kind: str, message: str) -> Broken:

@@ -20,6 +20,7 @@ from midstream.ledger import Ledger, utc_now
 from midstream.relay.attempt import Attempt, Broken, broken
 from midstream.relay.clock import ProgressClock
 from midstream.relay.passage import Passage
+from midstream.relay.passed_over import PassedOver, Reasons, name_of
 from midstream.relay.prepare import RuledOut
 from midstream.relay.questions import Question, Questions
 from midstream.relay.refusal import RETRY_AFTER, shutting_down, stopped
@@ -46,6 +47,7 @@ class Means:
     upstream: Upstream
     ledger: Ledger
     targets: Targets = field(default_factory=Targets)
+    reasons: Reasons = field(default_factory=Reasons)
     running: dict[str, Healing] = field(default_factory=dict)
     delivering: set[asyncio.Task[Any]] = field(default_factory=set)
     """Those that deliver to a client's own connection, to be told when midstream stops."""
@@ -66,9 +68,9 @@ class Healing:
     _began: float = field(default_factory=time.monotonic)
     _tries: list[Try] = field(default_factory=list)
     _refusals: list[tuple[int, Refused]] = field(default_factory=list)
-    _ruled_out: set[int] = field(default_factory=set)
     _wrongly_put: bool = False
     _questions: Questions = field(init=False)
+    _passed_over: PassedOver = field(init=False)
     _passage: Passage | None = None
     _status: int | None = None
     _task: asyncio.Task[object] | None = None
@@ -76,6 +78,7 @@ class Healing:
 
     def __post_init__(self) -> None:
         self._questions = Questions(self.shown)
+        self._passed_over = PassedOver(self.shown.account.observation, self.means.reasons)
 
     async def run(self) -> None:
         """Attempts until the client has the whole answer, or an honest error. Cancelled when the client leaves."""
@@ -132,20 +135,21 @@ class Healing:
         try:
             question = self._questions.put(number)
         except RuledOut as error:
-            self._ruled_out.add(number)
-            return Broken(Refused(error.refusal.failure), kind="elsewhere")
+            self._wrongly_put = False
+            return self._passed_over.add(number, self.shown.ask.targets[number], error)
         prepared, now = question.prepared, time.monotonic()
         if question.reads_on:  # the same answer, which is billed once, with the attempt that reads its end
             observation.attempt.report(Usage(input_tokens=0, output_tokens=0), partial=False)
         observation.begin_attempt(prepared.provider, prepared.model, utc_now(), now, prices=prepared.prices)
+        self._passed_over.tell_early()
         health = self._health(number)
-        health.breaker.begin(self._limits, now)
+        request = health.breaker.begin(self._limits, now)
         if all(tried.target != number for tried in self._tries):
             health.budget.deposit(self._limits)
         try:
             return await self._attempt(number, question)
         except BaseException:
-            health.breaker.leave()
+            health.breaker.leave(request)
             raise
 
     async def _attempt(self, number: int, question: Question) -> Broken | None:
@@ -215,17 +219,20 @@ class Healing:
     async def _after(self, number: int, failed: Broken, policy: plan.Policy) -> Step:
         """Decide what follows, and write it down."""
         shown, refused = self.shown, failed.refused
-        progressed = self._passage is not None and self._passage.progressed
+        progressed = failed.asked and self._passage is not None and self._passage.progressed
         self._tries.append(Try(number, failed.kind, progressed and shown.begun, refused.retry_after))
-        self._refusals.append((number, refused))
         step = self._step(number, failed, policy)
-        if number not in self._ruled_out:
+        said = self._said(number, step)
+        if not failed.asked:
+            self._passed_over.followed_by(said)
+        else:
+            self._refusals.append((number, refused))
             shown.account.observation.end_attempt(
                 refused.failure.type or refused.failure.code or str(refused.failure.status or "error"),
                 time.monotonic(),
                 http_status=self._status,
                 error=refused.failure.message,
-                next=self._said(number, step),
+                next=said,
             )
             if isinstance(step, Again):
                 shown.billed = asyncio.create_task(shown.ledger.billed(shown.account))
@@ -251,7 +258,7 @@ class Healing:
             jitter=random.random(),  # noqa: S311 - spreads load, keeps no secret
             healthy=self._healthy,
             may_retry=lambda target: self._health(target).budget.withdraw(self._limits, time.monotonic()),
-            ruled_out=frozenset(self._ruled_out),
+            ruled_out=frozenset(self._passed_over.numbers),
         )
 
     def _said(self, number: int, step: Step) -> str:
@@ -259,16 +266,18 @@ class Healing:
             return f"gives up: {step.why}"
         if step.target == number:
             return f"asks again after {step.wait:.1f} s" if step.wait else "asks again"
-        target = self.shown.ask.targets[step.target]
-        return f"asks {target.provider}/{target.model}" if target.model else f"asks {target.provider}"
+        return f"asks {name_of(self.shown.ask.targets[step.target])}"
 
     async def _give_up(self) -> None:
-        """The error in the client's dialect. What it asked first for has the first word: that is whom it believes to talk to."""
-        answered = [refused for number, refused in self._refusals if number == 0 and refused.head is not None]
-        refused = answered[-1] if answered else self._refusals[-1][1]
+        """The error in the client's dialect. What it asked first for has the first word: that is whom it believes to talk to.
+        Who was not asked has none, unless nobody was."""
+        self._passed_over.tell_early()
+        refusals = self._refusals or self._passed_over.refusals[:1]
+        answered = [refused for number, refused in refusals if number == 0 and refused.head is not None]
+        refused = answered[-1] if answered else refusals[-1][1]
         self.failure = refused.failure
         if self.shown.begun:
-            await self.shown.sink.break_off(self._refusals[-1][1].failure, lambda: self.shown.delivered.events)
+            await self.shown.sink.break_off(refusals[-1][1].failure, lambda: self.shown.delivered.events)
         else:
             await self.shown.sink.refuse(refused)
 

@@ -46,9 +46,11 @@ class _Segment:
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Around seek and read or write, which run in threads; all else happens in the event loop."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, at: int, data: bytes) -> None:
+        """Put frames where they belong, which is not always the file's end: where an `append` was cancelled, its thread writes
+        all the same, before the next write or behind it. Both then put the same bytes of a frame in the same place."""
         with self.lock:
-            self.file.seek(0, 2)
+            self.file.seek(at)
             self.file.write(data)
             self.file.flush()
 
@@ -97,7 +99,7 @@ class Spool:
                 segment.marks.append((entry.n, at))
             parts += (_LENGTH.pack(len(entry.data)), entry.data)
             at += _LENGTH.size + len(entry.data)
-        await asyncio.to_thread(segment.write, b"".join(parts))
+        await asyncio.to_thread(segment.write, segment.size, b"".join(parts))
         segment.size = at
         segment.last = self.last = entries[-1].n
 
