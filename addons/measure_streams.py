@@ -172,10 +172,9 @@ class MeasureStreams:
     def running(self) -> None:
         hooks.streamline(ctx.master.addons)
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        flows.start_anew(flow)
-
     def request(self, flow: http.HTTPFlow) -> None:
+        if flows.RELAYED in flow.metadata and ctx.master.addons.get("relaystreams") is None:
+            flows.start_anew(flow)  # it says so of the time before it was saved, or replayed, when there was a relay
         if flow.response or flow.error or not flow.live or self._ledger is None or flow.metadata.get(flows.RELAYED):
             return
         match = flows.recognise(flow, self._in_force.whose)

@@ -288,3 +288,24 @@ def test_a_flow_that_is_replayed_is_a_stream_of_its_own(
     assert [row["outcome"] for row in rows] == ["complete", "complete"]
     assert [row["attempts"] for row in rows] == [1, 1]  # by the relay, both
     assert bodies == [ASK, ASK]
+
+
+SAYS_SO = """
+def request(flow):
+    flow.metadata["midstream.relayed"] = True
+"""
+
+
+def test_a_flow_that_a_relay_once_had_is_measured_where_there_is_none(
+    authority: Authority, provider: Provider, confdir: Path, tmp_path: Path
+) -> None:
+    provider.handler = chunks(*WHOLE)
+    file = tmp_path / "says_so.py"
+    file.write_text(SAYS_SO)
+    upstream, scripts = f"::127.0.0.1:{provider.port}", (str(file), *SETS["measuring"])
+    with (
+        running(Proxy(tmp_path, scripts=scripts, confdir=confdir, trust=authority.file, upstream=upstream)) as proxy,
+        httpx.Client(proxy=proxy.url, verify=proxy.client_context(), timeout=DEADLINE) as client,
+    ):
+        assert client.post(CHAT, json=ASK).content == BODY
+        assert proxy.rows(1)[0]["outcome"] == "complete"

@@ -93,14 +93,14 @@ def complete(flow: Any, head: Head | None) -> None:
     """Put the provider's head in the place of the relay's, of which nothing counts but the framing: past mitmproxy's checks.
 
     head: None where the flow has it already, or the answer is the relay's own."""
-    response = flow.response
+    response, old = flow.response, flow.request.data.http_version == b"HTTP/1.0"
+    if head is None and not old:
+        return
     framing = response.headers.pop("transfer-encoding", None)
     if head is not None:
         response.status_code, response.reason = head.status, head.reason
         response.headers = type(response.headers)(head.headers)
-    if (
-        framing and flow.request.http_version != "HTTP/1.0"
-    ):  # such a body ends with its connection, which mitmproxy sees to
+    if framing and not old:  # such a body ends with its connection, which mitmproxy sees to
         response.headers["transfer-encoding"] = framing
 
 
