@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from cli.process import Cli, command
+from cli.process import TIMEOUT, Cli, command
 from midstream.cli import checks, checks_proxy, checks_shell, probe, proxy
 from midstream.cli.ca import ca_of, write_bundle
 from midstream.cli.checks import Check
+from midstream.store import database
+from midstream.store.database import open_writer
 
 STREAMS = "def responseheaders(flow): flow.response.stream = True\n"
 
@@ -119,10 +123,47 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert checks.disk(tmp_path / "x.db").state == "fail"
 
 
-def test_a_file_that_is_no_database_fails(tmp_path: Path) -> None:
-    (tmp_path / "x.db").write_bytes(b"not a database, but long enough to have a header" * 20)
-    assert checks.database(tmp_path / "x.db").state == "fail"
+def test_a_file_that_is_no_database_is_to_be_moved_away(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"not a database, but long enough to have a header" * 20)
+    found = checks.database(path)
+    assert (found.state, f"mv {path} {path}.damaged" in found.mend) == ("fail", True)
     assert checks.database(tmp_path / "new.db").state == "ok"
+
+
+def test_a_database_on_a_full_disk_is_not_to_be_moved_away(environment: dict[str, str], tmp_path: Path) -> None:
+    """A process that may write no byte to a file stands for it: SQLite cannot make the -shm file by which it reads."""
+    path = tmp_path / "x.db"
+    open_writer(path).conn.close()
+    script = f"""
+import resource
+from pathlib import Path
+from midstream.cli.checks import database
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+found = database(Path({str(path)!r}))
+print(found.state, found.found, found.mend, sep="\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    state, found, mend = done.stdout.splitlines()
+    assert (state, found) == ("fail", f"{path}: disk I/O error"), done.stderr
+    assert mend == "The disk is full or fails: make room on it, or choose another file with --db PATH."
+
+
+def test_a_database_that_is_locked_a_folder_or_still_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.0)
+    path = tmp_path / "x.db"
+    open_writer(path).conn.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as lock:
+        lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+        lock.execute("BEGIN EXCLUSIVE")
+        found = checks.database(path)
+    assert (found.state, found.mend) == ("fail", "Another program holds it locked: end that.")
+    found = checks.database(tmp_path)
+    assert (found.state, "is a folder" in found.found) == ("fail", True)
+    (tmp_path / "empty.db").touch()
+    assert checks.database(tmp_path / "empty.db").state == "ok"
 
 
 def test_a_fresh_machine_has_no_failure_and_its_request_gets_a_row(cli: Cli) -> None:
