@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from midstream.cli import checks, checks_proxy, checks_shell, probe, proxy
 from midstream.cli.ca import ca_of, write_bundle
 from midstream.cli.checks import Check
 from midstream.store import database
-from midstream.store.database import open_writer
+from midstream.store.database import open_reader, open_writer
 
 STREAMS = "def responseheaders(flow): flow.response.stream = True\n"
 
@@ -183,16 +183,23 @@ def test_a_proxy_that_does_not_measure_is_found_out(port: int, tmp_path: Path, m
     assert [(check.name, check.state) for check in found] == [("request", "ok"), ("row", "fail")]
 
 
-def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
-    cli: Cli, environment: dict[str, str], tmp_path: Path
-) -> None:
+@contextmanager
+def proxied(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """The URL of a proxy with the real addons, which records into x.db."""
     program = [sys.executable, "-u", "-c", "import os, sys; print(os.environ['HTTPS_PROXY']); sys.stdin.read()"]
     line = [*command(), "exec", "--db", "x.db", "--", *program]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, env=environment, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
-        shell = {"HTTPS_PROXY": process.stdout.readline().strip()}
-        options = ("--json", "--db", "x.db", "--port", shell["HTTPS_PROXY"].rpartition(":")[2])
+        yield process.stdout.readline().strip()
+
+
+def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
+    cli: Cli, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with proxied(environment, tmp_path) as url:
+        shell = {"HTTPS_PROXY": url}
+        options = ("--json", "--db", "x.db", "--port", url.rpartition(":")[2])
         done = cli("doctor", *options, **shell)
         ca = cli("doctor", *options, **shell, SSL_CERT_FILE=str(tmp_path / "ca-bundle.pem"))
     untrusting, found = ({check["name"]: check["state"] for check in json.loads(run.stdout)} for run in (done, ca))
@@ -204,6 +211,27 @@ def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
         0,
     )
     assert (untrusting["row"], untrusting["trust"], done.returncode) == ("ok", "fail", 1)
+    with open_reader(tmp_path / "x.db") as reader:
+        assert reader.streams() == reader.ask("SELECT * FROM attempts") == []
+
+
+def test_a_row_that_cannot_be_deleted_stays_under_one_name(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are labels of /metrics: a new one each time would make it grow."""
+
+    def refuse(path: Path, id_: str) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(database, "delete", refuse)
+    with proxied(environment, tmp_path) as url:
+        port = int(url.rpartition(":")[2])
+        found = [check for _ in range(2) for check in checks_proxy.request_through(port, tmp_path / "x.db")]
+    assert [(check.name, check.state) for check in found] == [("request", "ok"), ("row", "ok")] * 2
+    assert "it stays" in found[1].found
+    with open_reader(tmp_path / "x.db") as reader:
+        names = [(row["model_requested"], row["model_served"], row["app"]) for row in reader.streams()]
+    assert names == [("midstream-doctor",) * 3] * 2
 
 
 def test_a_configuration_is_checked_too(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ MORE_LINES = 8
 def doctor(port: int, confdir: str, config: str | None, as_json: bool, db: str) -> None:
     """Check the installation, the CA, the proxy and this shell; send a real request through; say how to mend what is wrong.
 
-    The request goes to a provider on this machine, through the proxy on --port or, where none runs, one started for it.
-    Exit code 1 if something fails; a warning is none.
+    The request goes to a provider on this machine, through the proxy on --port or, where none runs, one started for it. Its row
+    (model and app midstream-doctor) is deleted again. Exit code 1 if something fails; a warning is none.
 
     \b
     midstream doctor

@@ -69,10 +69,12 @@ class Watch:
             return
         place = self._reader.place(self._newest)
         if place is None:
-            found = self._reader.ask("SELECT min(rowid) AS place FROM streams WHERE id > ?", (self._newest,))[0][
-                "place"
-            ]
-            self._last = found - 1 if found is not None else self._reader.last()
+            later = "SELECT min(rowid) AS place FROM streams WHERE id > ?"
+            found = self._reader.ask(later, (self._newest,))[0]["place"]
+            before = found - 1 if found is not None else self._reader.last()
+            self._last = min(
+                before, self._last - 1
+            )  # its number is given to whatever ends next, however long ago that began
         elif place < self._last:  # a row that is written once more gets a higher number: that is no new numbering
             self._last = place
 
