@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from midstream.cli.settings import added_arguments, read_settings, upstream_for
+from midstream.cli.web_page import page_port
 
 ROOTS = Path("/roots.pem")
 
@@ -92,3 +93,20 @@ def test_a_proxy_above_is_chained_unless_it_is_ours_or_a_mode_is_set() -> None:
     assert upstream_for(reverse, corporate, 8080) is None
     assert upstream_for(plain, {"HTTPS_PROXY": "http://localhost:8080"}, 9000) is None
     assert upstream_for(plain, {"HTTPS_PROXY": "http://127.0.0.1:9000"}, 9000) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "elsewhere"),
+    [
+        ((), False),
+        (("--mode", "regular", "--mode", "reverse:http://midstream.internal@8081"), True),
+        (("--mode", "regular@8090", "--mode", "reverse:http://x@127.0.0.1:8081"), True),
+        (("-p", "8081"), True),
+        (("-p", "8081", "--web-port", "8081"), False),
+        (("-p", "8081", "--set", "web_port=9"), False),
+    ],
+)
+def test_mitmwebs_page_makes_room_for_a_listener(given: tuple[str, ...], elsewhere: bool) -> None:
+    port = page_port(read_settings(("--set", "confdir=/nowhere", *given)))
+    assert (port is not None) is elsewhere
+    assert port not in (8080, 8081)

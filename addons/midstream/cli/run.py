@@ -13,6 +13,8 @@ import click
 from midstream.cli.environment import Upstream
 from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, state_folder, tilde
 from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
+from midstream.cli.web_page import PORT as WEB_PORT
+from midstream.cli.web_page import page_port
 
 PORTS = 65_535
 
@@ -48,13 +50,14 @@ def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], o
     upstream = upstream_for(settings, os.environ, port)
     try:
         refuse_folder(db or settings.db)
-        added = _arguments(settings, db, upstream)
+        page = page_port(settings) if web else None
+        added = _arguments(settings, db, upstream, page)
     except OSError as error:
         raise click.ClickException(str(error)) from error
     command = [*launcher("mitmweb" if web else "mitmdump"), *added, *options]
     environment = os.environ | {
         "MIDSTREAM_UPSTREAM_AUTH": upstream.credentials if upstream else "",
-        "MIDSTREAM_ANNOUNCE": _announcement(settings, db, port, upstream),
+        "MIDSTREAM_ANNOUNCE": _announcement(settings, db, port, upstream, page),
     }
     if sys.platform == "win32":  # where exec starts a second process and lets the shell go on
         sys.exit(subprocess.call(command, env=environment))  # noqa: S603 - our own interpreter
@@ -86,15 +89,17 @@ def _breaking(rules: Sequence[str]) -> list[str]:
     return [word for rule in rules for word in ("--set", f"midstream_break={rule}")]
 
 
-def _arguments(settings: Settings, db: str | None, upstream: Upstream | None) -> list[str]:
+def _arguments(settings: Settings, db: str | None, upstream: Upstream | None, page: int | None) -> list[str]:
     from midstream.cli.ca import roots, write_bundle
 
     bundle = write_bundle(state_folder(db or settings.db) / "upstream-roots.pem", roots(os.environ))
     added = added_arguments(settings, addons=addon_files(), db=db, roots=bundle)
+    if page is not None:
+        added += ["--set", f"web_port={page}"]
     return [*added, "--mode", upstream.mode] if upstream else added
 
 
-def _announcement(settings: Settings, db: str | None, port: int, upstream: Upstream | None) -> str:
+def _announcement(settings: Settings, db: str | None, port: int, upstream: Upstream | None, page: int | None) -> str:
     """What to do next, once the proxy is up."""
     other_port = "" if port == DEFAULT_PORT else f" --port {port}"
     path = Path(db or settings.db).expanduser()
@@ -102,6 +107,8 @@ def _announcement(settings: Settings, db: str | None, port: int, upstream: Upstr
     lines = [f"midstream: streams are recorded in {tilde(path)}"]
     if upstream:
         lines.append(f"  going out through {upstream.scheme}://{upstream.host}:{upstream.port}, as this shell does")
+    if page is not None:
+        lines.append(f"  mitmweb's page is on port {page}: {WEB_PORT} is taken by a listener of yours")
     if not settings.modes:
         lines.append(f"  midstream exec{other_port} -- python app.py     runs a program through it")
     lines.append(
