@@ -218,9 +218,11 @@ def _app_environment(stage: Stage, port: int, trust: str) -> dict[str, str]:
 
 
 def _run_app(environment: Mapping[str, str], calls: list[Call], log: Path) -> None:
+    from midstream.cli.proxy import last_lines
+
     command = [sys.executable, "-P", str(Path(__file__).with_name("demo_app.py"))]
     asked = json.dumps([{"sdk": call.sdk, "request": call.request} for call in calls])
-    with log.open("w+") as errors:
+    with log.open("w") as errors:
         app = subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
             env=environment,
@@ -240,8 +242,7 @@ def _run_app(environment: Mapping[str, str], calls: list[Call], log: Path) -> No
             app.kill()
             app.wait()
         if app.returncode:
-            errors.seek(0)
-            raise click.ClickException(f"the app ended with code {app.returncode}:\n{errors.read()[-2000:]}")
+            raise click.ClickException(f"the app ended with code {app.returncode}:\n{last_lines(log)}")
 
 
 def _show(app: subprocess.Popen[str], calls: list[Call]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from midstream.cli.environment import JAVA_PASSWORD, Route, child_environment, is_local, upstream_of, variable
+from midstream.cli.options import config_option, configured
 from midstream.cli.paths import (
     DEFAULT_CONFDIR,
     DEFAULT_DB,
@@ -38,7 +39,8 @@ class _Wishes:
     confdir: Path
     proxy_localhost: bool
     java: bool
-    settings: tuple[str, ...]
+    given: tuple[str, ...]
+    """mitmproxy options, as words of its command line."""
 
     @property
     def folder(self) -> Path:
@@ -47,7 +49,7 @@ class _Wishes:
     @property
     def own_proxy(self) -> bool:
         """Whether a proxy that already runs will not do: which database and options it has, nobody can tell."""
-        return bool(self.db or self.settings)
+        return bool(self.db or self.given)
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -57,6 +59,7 @@ class _Wishes:
     help="Port of the proxy to use or to start.  [default: 8080, or a free one]",
 )
 @click.option("--db", metavar="PATH", help="Record into this database, through a proxy of its own.")
+@config_option
 @click.option(
     "--confdir", metavar="DIR", default=DEFAULT_CONFDIR, show_default=True, help="mitmproxy's folder, with its CA."
 )
@@ -68,24 +71,29 @@ class _Wishes:
     "--set", "settings", metavar="NAME=VALUE", multiple=True, help="A mitmproxy option, for a proxy of its own."
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_command(command: tuple[str, ...], confdir: str, **options: object) -> None:
+def exec_command(
+    command: tuple[str, ...], confdir: str, config: str | None, settings: tuple[str, ...], **options: object
+) -> None:
     """Run a program with its HTTP traffic through the proxy: HTTPS_PROXY, NO_PROXY, and the variables by which OpenSSL,
     Python, Node, curl, AWS, git, Go, Rust and others learn to trust the proxy's CA beside the usual ones.
 
-    Uses the proxy on --port if one of ours runs there, else starts one for the program's lifetime. Its exit code is the
-    program's (128 + n after signal n). A program with certificates pinned, or that takes no proxy, is not measured.
+    Uses the proxy on --port if one of ours runs there, else starts one for the program's lifetime; with --db, --config or --set
+    always one of its own. Its exit code is the program's (128 + n after signal n). A program with certificates pinned, or that
+    takes no proxy, is not measured.
 
     \b
     midstream exec -- python app.py
     midstream exec -- claude -p "hello"
     midstream exec --db ./run1.db -- npm test
+    midstream exec --config midstream.toml -- python app.py
     midstream exec --proxy-localhost -- curl http://localhost:11434/api/chat -d @body.json
     """
     from midstream.cli.ca import CAError
     from midstream.cli.program import forwarding, run_program
     from midstream.cli.proxy import ProxyError
 
-    wishes = _Wishes(confdir=Path(confdir).expanduser(), **options)  # type: ignore[arg-type]  # click has checked them
+    given = (*configured(config), *(part for item in settings for part in ("--set", item)))
+    wishes = _Wishes(confdir=Path(confdir).expanduser(), given=given, **options)  # type: ignore[arg-type]  # click has checked them
     try:
         refuse_folder(wishes.db or DEFAULT_DB)
         with forwarding() as signals, _proxy(wishes) as route:
@@ -156,7 +164,7 @@ def _own_proxy(wishes: _Wishes, ca: Sequence[str], roots: Path) -> Iterator[int]
     if wishes.port and (there := identify(wishes.port, ca)) != "nothing":
         port = free_port()
         _say(f"port {wishes.port} is taken ({there}); taking {port}", always=True)
-    given = [part for item in (*wishes.settings, f"confdir={wishes.confdir}") for part in ("--set", item)]
+    given = [*wishes.given, "--set", f"confdir={wishes.confdir}"]
     settings = read_settings(given)
     arguments = [*added_arguments(settings, addons=addon_files(), db=wishes.db, roots=roots), *given]
     upstream = upstream_for(settings, os.environ, port)

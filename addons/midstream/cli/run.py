@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from midstream.cli.environment import Upstream
+from midstream.cli.options import config_option, configured
 from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, state_folder, tilde
 from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
 from midstream.cli.web_page import PORT as WEB_PORT
@@ -22,7 +23,7 @@ PORTS = 65_535
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--web", is_flag=True, help="Start mitmweb, with its page, instead of mitmdump.")
 @click.option("--db", metavar="PATH", help="SQLite database to record into.  [default: ~/.midstream/streams.db]")
-@click.option("--config", metavar="FILE", help="midstream.toml: providers, routes, streams and gateway keys.")
+@config_option
 @click.option(
     "--break", "rules", metavar="RULE", multiple=True, help="Break streams on purpose, by a rule; again for more."
 )
@@ -42,7 +43,7 @@ def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], o
     midstream run --set midstream_recordings=DIR     write each stream to a file as well
     midstream run --break 'cut after=40 p=0.2'       what does my app do when its provider fails?
     """
-    options = (*_breaking(rules), *_configured(config), *options)
+    options = (*_breaking(rules), *configured(config), *options)
     settings = read_settings(options)
     port = settings.port or DEFAULT_PORT
     if port > PORTS:
@@ -62,20 +63,6 @@ def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], o
     if sys.platform == "win32":  # where exec starts a second process and lets the shell go on
         sys.exit(subprocess.call(command, env=environment))  # noqa: S603 - our own interpreter
     os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
-
-
-def _configured(path: str | None) -> list[str]:
-    """The options for the configuration. What is wrong with it is said here, before mitmdump starts."""
-    from midstream.config import ConfigError
-    from midstream.config.file import ConfigFile
-
-    if path is None:
-        return []
-    try:
-        ConfigFile(path)
-    except ConfigError as error:
-        raise click.BadParameter(str(error), param_hint="--config") from error
-    return ["--set", f"midstream_config={Path(path).expanduser().absolute()}"]
 
 
 def _breaking(rules: Sequence[str]) -> list[str]:
