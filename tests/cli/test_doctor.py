@@ -195,13 +195,13 @@ def proxied(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
-    cli: Cli, environment: dict[str, str], tmp_path: Path
+    cli: Cli, environment: dict[str, str], tmp_path: Path, home: Path
 ) -> None:
     with proxied(environment, tmp_path) as url:
         shell = {"HTTPS_PROXY": url}
         options = ("--json", "--db", "x.db", "--port", url.rpartition(":")[2])
         done = cli("doctor", *options, **shell)
-        ca = cli("doctor", *options, **shell, SSL_CERT_FILE=str(tmp_path / "ca-bundle.pem"))
+        ca = cli("doctor", *options, **shell, SSL_CERT_FILE=str(home / ".midstream" / "ca-bundle.pem"))
     untrusting, found = ({check["name"]: check["state"] for check in json.loads(run.stdout)} for run in (done, ca))
     assert (found["proxy"], found["request"], found["row"], found["trust"], ca.returncode) == (
         "ok",

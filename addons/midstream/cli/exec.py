@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from midstream.cli.environment import JAVA_PASSWORD, Route, child_environment, is_local, upstream_of, variable
+from midstream.cli.environment import Route, child_environment, is_local, upstream_of, variable
 from midstream.cli.options import config_option, configured
 from midstream.cli.paths import (
     DEFAULT_CONFDIR,
@@ -23,6 +25,9 @@ from midstream.cli.paths import (
     state_folder,
     tilde,
 )
+
+if TYPE_CHECKING:
+    from midstream.cli.trust import Trust
 
 PROXY_LOG = "exec-proxy.log"
 
@@ -41,10 +46,6 @@ class _Wishes:
     java: bool
     given: tuple[str, ...]
     """mitmproxy options, as words of its command line."""
-
-    @property
-    def folder(self) -> Path:
-        return state_folder(self.db)
 
     @property
     def own_proxy(self) -> bool:
@@ -108,38 +109,26 @@ def exec_command(
 @contextlib.contextmanager
 def _proxy(wishes: _Wishes) -> Iterator[Route]:
     """A proxy of ours for the time of the block: one that runs, or a new one."""
-    from midstream.cli.ca import ensure_ca, roots, write_bundle
+    from midstream.cli.ca import ensure_ca
+    from midstream.cli.trust import Trust
 
-    ca, trusted = ensure_ca(wishes.confdir), roots(os.environ)
-    bundle = write_bundle(wishes.folder / "ca-bundle.pem", [*ca, *trusted])
-    extra = write_bundle(wishes.folder / "extra-ca.pem", [*ca, *_extra()])
-    store = _java_trust_store(wishes, [*ca, *trusted]) if wishes.java else ""
+    ca, trust = ensure_ca(wishes.confdir), Trust(wishes.confdir, os.environ, wishes.db)
+    bundle, extra = str(trust.bundle(ca)), str(trust.addition(ca))
+    store = _java_trust_store(trust, ca) if wishes.java else ""
     port = _running_port(wishes, ca)
     if port is not None:
         _say(f"through the proxy on port {port}")
-        yield Route(LOOPBACK, port, str(bundle), str(extra), store, wishes.proxy_localhost)
+        yield Route(LOOPBACK, port, bundle, extra, store, wishes.proxy_localhost)
         return
-    with _own_proxy(wishes, ca, write_bundle(wishes.folder / "upstream-roots.pem", trusted)) as port:
-        yield Route(LOOPBACK, port, str(bundle), str(extra), store, wishes.proxy_localhost)
+    with _own_proxy(wishes, ca, trust.upstream()) as port:
+        yield Route(LOOPBACK, port, bundle, extra, store, wishes.proxy_localhost)
 
 
-def _extra() -> list[str]:
-    from midstream.cli.ca import read_certificates
-    from midstream.cli.environment import EXTRA_VARIABLES
-
-    named = [Path(os.environ[name]) for name in EXTRA_VARIABLES if os.environ.get(name)]
-    return [pem for path in named for pem in read_certificates(path)]
-
-
-def _java_trust_store(wishes: _Wishes, pems: list[str]) -> str:
-    from midstream.cli.ca import java_trust_store, write_atomically
-
-    path = wishes.folder / "java-trust-store.p12"
+def _java_trust_store(trust: Trust, ca: Sequence[str]) -> str:
     try:
-        write_atomically(path, java_trust_store(pems, JAVA_PASSWORD))
+        return str(trust.java(ca))
     except ImportError as error:
         raise click.ClickException("--java needs cryptography 45 or newer: pip install -U cryptography") from error
-    return str(path)
 
 
 def _running_port(wishes: _Wishes, ca: Sequence[str]) -> int | None:
@@ -173,12 +162,28 @@ def _own_proxy(wishes: _Wishes, ca: Sequence[str], roots: Path) -> Iterator[int]
     for name, value in QUIET.items():
         if name not in settings.names:
             arguments += ["--set", f"{name}={value}"]
-    log = wishes.folder / PROXY_LOG
-    with running(arguments, port, ca, log, upstream.credentials if upstream else "") as process:
+    with (
+        _log(wishes) as log,
+        running(arguments, port, ca, log, upstream.credentials if upstream else "") as process,
+    ):
         _say(f"a proxy on port {port}, recording into {tilde(Path(wishes.db or DEFAULT_DB).expanduser())}")
         yield port
         if process.poll() is not None:
-            _say(f"the proxy ended before the program did; its log: {log}", always=True)
+            _say(f"the proxy ended before the program did; its log: {log.with_name(PROXY_LOG)}", always=True)
+
+
+@contextlib.contextmanager
+def _log(wishes: _Wishes) -> Iterator[Path]:
+    """The proxy's log, which no other proxy writes to at the same time; the last one's is kept."""
+    folder = state_folder(wishes.db)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".exec-proxy-", suffix=".log")
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        with contextlib.suppress(OSError):
+            Path(name).replace(folder / PROXY_LOG)
 
 
 def _warn(command: Sequence[str], environment: dict[str, str]) -> None:

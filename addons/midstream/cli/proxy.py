@@ -101,7 +101,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, ca: Sequence[
         if identify(port, ca) == "ours":
             return
         if time.monotonic() > deadline:
-            raise ProxyError(f"the proxy did not answer on port {port} within {READY_SECONDS:.0f} s; its log: {log}")
+            raise ProxyError(
+                f"the proxy did not answer on port {port} within {READY_SECONDS:.0f} s:\n{last_lines(log)}"
+            )
         time.sleep(0.02)
     raise ProxyError(f"mitmdump ended with code {process.returncode}:\n{last_lines(log)}")
 

@@ -12,7 +12,7 @@ import click
 
 from midstream.cli.environment import Upstream
 from midstream.cli.options import config_option, configured
-from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, state_folder, tilde
+from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, tilde
 from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
 from midstream.cli.web_page import PORT as WEB_PORT
 from midstream.cli.web_page import page_port
@@ -77,10 +77,10 @@ def _breaking(rules: Sequence[str]) -> list[str]:
 
 
 def _arguments(settings: Settings, db: str | None, upstream: Upstream | None, page: int | None) -> list[str]:
-    from midstream.cli.ca import roots, write_bundle
+    from midstream.cli.trust import Trust
 
-    bundle = write_bundle(state_folder(db or settings.db) / "upstream-roots.pem", roots(os.environ))
-    added = added_arguments(settings, addons=addon_files(), db=db, roots=bundle)
+    trusted = Trust(settings.confdir, os.environ, db or settings.db).upstream()
+    added = added_arguments(settings, addons=addon_files(), db=db, roots=trusted)
     if page is not None:
         added += ["--set", f"web_port={page}"]
     return [*added, "--mode", upstream.mode] if upstream else added
