@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midstream.cli import demo_break
+from midstream.cli.endings import told_to_end
 from midstream.cli.environment import Route, child_environment, upstream_of
 from midstream.cli.output import clean, console, print_table
 from midstream.cli.paths import LOOPBACK, refuse_folder, tilde
@@ -73,6 +74,7 @@ class Stage:
     "--speed", type=click.FloatRange(min=0), default=1.0, show_default=True, help="2: twice as fast; 0: no pauses."
 )
 @click.option("--db", metavar="PATH", default=DEFAULT_DB, show_default=True, help="SQLite database to record into.")
+@told_to_end()
 def demo(live: bool, speed: float, db: str) -> None:
     """See it work: real SDKs, through a real proxy, streaming from a provider on this machine that replays recordings.
 
