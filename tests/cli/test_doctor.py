@@ -245,3 +245,17 @@ def test_a_configuration_is_checked_too(tmp_path: Path) -> None:
     assert check.state == "fail"
     assert "grase" in check.found
     assert "line 2" in check.found or ":2" in check.found
+    assert "docs/configuration.md" in check.mend
+
+
+def test_a_key_that_is_not_set_in_this_shell_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "midstream.toml"
+    file.write_text('[providers.openai]\napi_key = "env:OUR_KEY"\n')
+    monkeypatch.delenv("OUR_KEY", raising=False)
+    (unset,) = checks.configuration(str(file))
+    assert (unset.state, unset.mend) == ("fail", "OUR_KEY is not set in this shell: set it where midstream runs")
+    monkeypatch.setenv("OUR_KEY", "two words")
+    (unusable,) = checks.configuration(str(file))
+    assert unusable.mend == "set OUR_KEY to the key alone, where midstream runs"

@@ -142,7 +142,7 @@ def configuration(path: str) -> Iterator[Check]:
     from midstream.config.file import check
 
     problems = check(path)
-    for problem in problems:
-        yield Check("config", "fail", problem, f"edit {path}; its keys: docs/configuration.md")
+    for problem, mend in problems:
+        yield Check("config", "fail", problem, mend or f"edit {path}; its keys: docs/configuration.md")
     if not problems:
         yield Check("config", "ok", f"{path} is valid")

@@ -45,7 +45,12 @@ class ConfigError(ValueError):
 
 
 class MissingKey(ConfigError):
-    """A provider's API key is to come from an environment variable that is not set, or cannot be sent in a header."""
+    """A provider's API key is to come from an environment variable that is not set, or cannot be sent in a header. The file may
+    be well as it is; `mend` is what is to be done."""
+
+    def __init__(self, problem: str, mend: str) -> None:
+        super().__init__(problem)
+        self.mend = mend
 
 
 class Table(BaseModel):
@@ -100,10 +105,14 @@ class ProviderConfig(Table):
         variable = text.removeprefix(ENV)
         value = environment.get(variable, "").strip()
         if not value:
-            raise MissingKey(f"provider {self._name}: the environment variable {variable}, its api_key, is not set")
+            raise MissingKey(
+                f"provider {self._name}: the environment variable {variable}, its api_key, is not set",
+                f"{variable} is not set in this shell: set it where midstream runs",
+            )
         if not sendable(value):
             raise MissingKey(
-                f"provider {self._name}: {variable} is no API key: it has spaces or non-ASCII characters in it"
+                f"provider {self._name}: {variable} is no API key: it has spaces or non-ASCII characters in it",
+                f"set {variable} to the key alone, where midstream runs",
             )
         return value
 
