@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.process import Cli
+from midstream.cli.options import OURS, PREFIX
 from midstream.cli.settings import added_arguments, read_settings, upstream_for
 from midstream.cli.web_page import page_port
 
@@ -82,6 +84,36 @@ def test_the_database_is_made_absolute() -> None:
 )
 def test_the_port_it_will_listen_on(given: tuple[str, ...], port: int | None) -> None:
     assert read_settings(given).port == port
+
+
+@pytest.mark.parametrize("command", [("run",), ("exec",)])
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("midstream_recording=./typo", "did you mean midstream_recordings?"),
+        ("midstream_database=x", "midstream_db"),
+    ],
+)
+def test_an_option_of_ours_that_is_none_is_refused(cli: Cli, command: tuple[str], option: str, told: str) -> None:
+    done = cli(*command, "--set", option, *(("--", "echo", "ran") if command == ("exec",) else ()), plain=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in " ".join(done.stderr.split())
+
+
+PRINT_OURS = """
+from mitmproxy import ctx
+def running():
+    print(*sorted(name for name in ctx.options.keys() if name.startswith("midstream_")), flush=True)
+    ctx.master.shutdown()
+"""
+
+
+def test_the_options_that_are_known_are_the_addons(cli: Cli, tmp_path: Path) -> None:
+    """With a script of the user's own an unknown one is only told of: it may be the script's."""
+    (tmp_path / "print_ours.py").write_text(PRINT_OURS)
+    done = cli("run", "-q", "-n", "-s", "print_ours.py", "--set", "midstream_mine=1")
+    assert done.stdout.split() == [PREFIX + name for name in OURS]
+    assert "midstream: no addon of midstream's has an option midstream_mine" in done.stderr
 
 
 def test_a_proxy_above_is_chained_unless_it_is_ours_or_a_mode_is_set() -> None:

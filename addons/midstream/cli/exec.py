@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from midstream.cli.environment import Route, child_environment, is_local, upstream_of, variable
-from midstream.cli.options import config_option, configured
+from midstream.cli.options import config_option, configured, refuse_unknown
 from midstream.cli.paths import (
     DEFAULT_CONFDIR,
     DEFAULT_DB,
@@ -25,6 +25,7 @@ from midstream.cli.paths import (
     state_folder,
     tilde,
 )
+from midstream.cli.settings import added_arguments, read_settings, upstream_for
 
 if TYPE_CHECKING:
     from midstream.cli.trust import Trust
@@ -94,6 +95,7 @@ def exec_command(
     from midstream.cli.proxy import ProxyError
 
     given = (*configured(config), *(part for item in settings for part in ("--set", item)))
+    refuse_unknown(read_settings(given))
     wishes = _Wishes(confdir=Path(confdir).expanduser(), given=given, **options)  # type: ignore[arg-type]  # click has checked them
     try:
         refuse_folder(wishes.db or DEFAULT_DB)
@@ -147,7 +149,6 @@ def _running_port(wishes: _Wishes, ca: Sequence[str]) -> int | None:
 def _own_proxy(wishes: _Wishes, ca: Sequence[str], roots: Path) -> Iterator[int]:
     """Start one. Unless told a port, on a free one: on 8080 another exec would find it, and lose it when this one ends."""
     from midstream.cli.proxy import free_port, identify, running
-    from midstream.cli.settings import added_arguments, read_settings, upstream_for
 
     port = wishes.port or free_port()
     if wishes.port and (there := identify(wishes.port, ca)) != "nothing":

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from midstream.cli.environment import Upstream
-from midstream.cli.options import config_option, configured
+from midstream.cli.options import config_option, configured, refuse_unknown
 from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, tilde
 from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
 from midstream.cli.web_page import PORT as WEB_PORT
@@ -45,6 +45,7 @@ def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], o
     """
     options = (*_breaking(rules), *configured(config), *options)
     settings = read_settings(options)
+    refuse_unknown(settings)
     port = settings.port or DEFAULT_PORT
     if port > PORTS:
         raise click.UsageError(f"{port} is no port: they end at {PORTS}")

@@ -51,17 +51,23 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     parser.add_argument("-k", "--ssl-insecure", action="store_const", const="true")
     parser.add_argument("--flow-detail")
     parser.add_argument("--web-port")
+    parser.add_argument("-s", "--scripts", action="append")
     parser.add_argument("--set", action="append", default=[])
     try:
         known, _ = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError:
         return Settings(frozenset(), {}, (), ())
     values = dict(item.partition("=")[::2] for item in known.set)
-    flags = {name: value for name, value in vars(known).items() if name not in ("set", "mode") and value is not None}
+    flags = {
+        name: value
+        for name, value in vars(known).items()
+        if name not in ("set", "mode", "scripts") and value is not None
+    }
     values.update(flags)
     modes = (*known.mode, *(item.partition("=")[2] for item in known.set if item.startswith("mode=")))
     confdir = Path(values.get("confdir", DEFAULT_CONFDIR)).expanduser()
-    names = frozenset(values) | ({"mode"} if modes else set()) | _configured(confdir)
+    several = {name for name, given in (("mode", modes), ("scripts", known.scripts)) if given}
+    names = frozenset(values) | several | _configured(confdir)
     return Settings(names, values, modes, _ports(values.get("listen_port"), modes))
 
 
