@@ -18,7 +18,7 @@ ADDON_FILES = sorted(ADDONS.glob("*.py"))
 LIBRARY_FILES = sorted(LIBRARY.rglob("*.py"))
 
 LAYERS = (
-    ("wire", "conversation", "connect", "locate", "processes", "taps"),
+    ("wire", "conversation", "connect", "loading", "locate", "processes", "taps"),
     ("events", "providers", "redaction"),
     ("dialects", "recording"),
     ("healing",),

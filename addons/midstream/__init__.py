@@ -22,5 +22,5 @@ relay/           I/O: the provider's side of each stream, and the gateway
 watch/           I/O: the live page, Prometheus, OpenTelemetry; what mitmweb shows
 cli/             the `midstream` command
 
-connect.py (curl's --connect-to), locate.py, processes.py and taps.py stand alone, and whoever needs them imports them.
+connect.py (curl's --connect-to), loading.py, locate.py, processes.py and taps.py stand alone, and who needs them imports them.
 """

@@ -1,6 +1,13 @@
-"""`python -m midstream`: the command line, also where the `midstream` script is not on the PATH."""
+"""The command `midstream`, and `python -m midstream` where that is not on the PATH."""
 
-from midstream.cli import main
+from midstream.loading import quietly
+
+
+def main() -> None:
+    with quietly():
+        from midstream.cli import main as command
+    command(prog_name="midstream")
+
 
 if __name__ == "__main__":
-    main(prog_name="midstream")
+    main()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from cli.process import Cli, command
+from cli.process import TIMEOUT, Cli, command
 from midstream.cli import checks, checks_proxy, checks_shell, probe, proxy
 from midstream.cli.ca import ca_of, write_bundle
 from midstream.cli.checks import Check
+from midstream.store import database
+from midstream.store.database import open_reader, open_writer
 
 STREAMS = "def responseheaders(flow): flow.response.stream = True\n"
 
@@ -119,10 +123,47 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert checks.disk(tmp_path / "x.db").state == "fail"
 
 
-def test_a_file_that_is_no_database_fails(tmp_path: Path) -> None:
-    (tmp_path / "x.db").write_bytes(b"not a database, but long enough to have a header" * 20)
-    assert checks.database(tmp_path / "x.db").state == "fail"
+def test_a_file_that_is_no_database_is_to_be_moved_away(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(b"not a database, but long enough to have a header" * 20)
+    found = checks.database(path)
+    assert (found.state, f"mv {path} {path}.damaged" in found.mend) == ("fail", True)
     assert checks.database(tmp_path / "new.db").state == "ok"
+
+
+def test_a_database_on_a_full_disk_is_not_to_be_moved_away(environment: dict[str, str], tmp_path: Path) -> None:
+    """A process that may write no byte to a file stands for it: SQLite cannot make the -shm file by which it reads."""
+    path = tmp_path / "x.db"
+    open_writer(path).conn.close()
+    script = f"""
+import resource
+from pathlib import Path
+from midstream.cli.checks import database
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+found = database(Path({str(path)!r}))
+print(found.state, found.found, found.mend, sep="\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    state, found, mend = done.stdout.splitlines()
+    assert (state, found) == ("fail", f"{path}: disk I/O error"), done.stderr
+    assert mend == "The disk is full or fails: make room on it, or choose another file with --db PATH."
+
+
+def test_a_database_that_is_locked_a_folder_or_still_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.0)
+    path = tmp_path / "x.db"
+    open_writer(path).conn.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as lock:
+        lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+        lock.execute("BEGIN EXCLUSIVE")
+        found = checks.database(path)
+    assert (found.state, found.mend) == ("fail", "Another program holds it locked: end that.")
+    found = checks.database(tmp_path)
+    assert (found.state, "is a folder" in found.found) == ("fail", True)
+    (tmp_path / "empty.db").touch()
+    assert checks.database(tmp_path / "empty.db").state == "ok"
 
 
 def test_a_fresh_machine_has_no_failure_and_its_request_gets_a_row(cli: Cli) -> None:
@@ -142,18 +183,25 @@ def test_a_proxy_that_does_not_measure_is_found_out(port: int, tmp_path: Path, m
     assert [(check.name, check.state) for check in found] == [("request", "ok"), ("row", "fail")]
 
 
-def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
-    cli: Cli, environment: dict[str, str], tmp_path: Path
-) -> None:
+@contextmanager
+def proxied(environment: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """The URL of a proxy with the real addons, which records into x.db."""
     program = [sys.executable, "-u", "-c", "import os, sys; print(os.environ['HTTPS_PROXY']); sys.stdin.read()"]
     line = [*command(), "exec", "--db", "x.db", "--", *program]
     pipe = subprocess.PIPE
     with subprocess.Popen(line, env=environment, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
-        shell = {"HTTPS_PROXY": process.stdout.readline().strip()}
-        options = ("--json", "--db", "x.db", "--port", shell["HTTPS_PROXY"].rpartition(":")[2])
+        yield process.stdout.readline().strip()
+
+
+def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
+    cli: Cli, environment: dict[str, str], tmp_path: Path, home: Path
+) -> None:
+    with proxied(environment, tmp_path) as url:
+        shell = {"HTTPS_PROXY": url}
+        options = ("--json", "--db", "x.db", "--port", url.rpartition(":")[2])
         done = cli("doctor", *options, **shell)
-        ca = cli("doctor", *options, **shell, SSL_CERT_FILE=str(tmp_path / "ca-bundle.pem"))
+        ca = cli("doctor", *options, **shell, SSL_CERT_FILE=str(home / ".midstream" / "ca-bundle.pem"))
     untrusting, found = ({check["name"]: check["state"] for check in json.loads(run.stdout)} for run in (done, ca))
     assert (found["proxy"], found["request"], found["row"], found["trust"], ca.returncode) == (
         "ok",
@@ -163,6 +211,27 @@ def test_a_running_proxy_is_asked_and_a_failure_is_exit_code_1(
         0,
     )
     assert (untrusting["row"], untrusting["trust"], done.returncode) == ("ok", "fail", 1)
+    with open_reader(tmp_path / "x.db") as reader:
+        assert reader.streams() == reader.ask("SELECT * FROM attempts") == []
+
+
+def test_a_row_that_cannot_be_deleted_stays_under_one_name(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are labels of /metrics: a new one each time would make it grow."""
+
+    def refuse(path: Path, id_: str) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(database, "delete", refuse)
+    with proxied(environment, tmp_path) as url:
+        port = int(url.rpartition(":")[2])
+        found = [check for _ in range(2) for check in checks_proxy.request_through(port, tmp_path / "x.db")]
+    assert [(check.name, check.state) for check in found] == [("request", "ok"), ("row", "ok")] * 2
+    assert "it stays" in found[1].found
+    with open_reader(tmp_path / "x.db") as reader:
+        names = [(row["model_requested"], row["model_served"], row["app"]) for row in reader.streams()]
+    assert names == [("midstream-doctor",) * 3] * 2
 
 
 def test_a_configuration_is_checked_too(tmp_path: Path) -> None:
@@ -176,3 +245,17 @@ def test_a_configuration_is_checked_too(tmp_path: Path) -> None:
     assert check.state == "fail"
     assert "grase" in check.found
     assert "line 2" in check.found or ":2" in check.found
+    assert "docs/configuration.md" in check.mend
+
+
+def test_a_key_that_is_not_set_in_this_shell_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "midstream.toml"
+    file.write_text('[providers.openai]\napi_key = "env:OUR_KEY"\n')
+    monkeypatch.delenv("OUR_KEY", raising=False)
+    (unset,) = checks.configuration(str(file))
+    assert (unset.state, unset.mend) == ("fail", "OUR_KEY is not set in this shell: set it where midstream runs")
+    monkeypatch.setenv("OUR_KEY", "two words")
+    (unusable,) = checks.configuration(str(file))
+    assert unusable.mend == "set OUR_KEY to the key alone, where midstream runs"

@@ -217,6 +217,31 @@ def test_a_proxy_that_cannot_start_is_an_error_with_its_reason(cli: Cli) -> None
     assert "nonsense" in done.stderr
 
 
+def test_a_configuration_is_checked_and_has_a_proxy_of_its_own(
+    cli: Cli, environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "midstream.toml"
+    file.write_text("[streams]\ngrase = 10\n")
+    wrong = cli("exec", "--config", str(file), "--", "echo", "ran", plain=True)
+    assert (wrong.returncode, wrong.stdout, "grase" in wrong.stderr) == (2, "", True)
+    file.write_text("[streams]\ngrace = 10\n")
+    with _started(environment, "sys.stdin.read()", "--config", str(file)) as process:
+        arguments = Path(f"/proc/{_owner(_port(process))}/cmdline").read_text().split("\0")
+        assert f"midstream_config={file}" in arguments
+        process.terminate()
+
+
+def test_the_end_of_a_log_begins_with_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("first line\nsecond line\nthird line\n")
+    assert proxy.last_lines(log, 1000) == "first line\nsecond line\nthird line"
+    assert proxy.last_lines(log, 15) == "third line"
+    assert proxy.last_lines(log, 23) == "second line\nthird line"
+    log.write_text("a line without end")
+    assert proxy.last_lines(log, 3) == "end"
+    assert proxy.last_lines(tmp_path / "none") == ""
+
+
 def test_an_upstream_proxy_of_the_users_is_gone_through(
     cli: Cli, environment: dict[str, str], throwaway_ca: tuple[ThrowawayCA, Path], tls_server: str
 ) -> None:

@@ -94,6 +94,13 @@ def test_a_folder_is_no_database_and_nothing_is_started(cli: Cli, tmp_path: Path
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("command", [("stats",), ("streams",), ("show", "last"), ("tail",), ("vacuum",)])
+def test_a_folder_is_no_database_to_read(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = cli(*command, "--db", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"midstream: {tmp_path} is a folder, not the path of a database\n"
+
+
 def test_an_option_that_exec_does_not_have_is_no_program(cli: Cli) -> None:
     done = cli("exec", "--nonsense", "--", "true")
     assert done.returncode == 2

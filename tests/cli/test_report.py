@@ -183,6 +183,14 @@ def test_the_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?:", text)
 
 
+def test_a_page_and_json_are_both_given_and_only_json_is_on_standard_output(cli: Cli, tmp_path: Path) -> None:
+    fill(tmp_path / "x.db", 3)
+    done = cli("stats", "--db", "x.db", "--html", "x.html", "--json")
+    assert done.stderr == "written: x.html\n"
+    assert json.loads(done.stdout) == json.loads(cli("stats", "--db", "x.db", "--json").stdout) != []
+    assert (tmp_path / "x.html").exists()
+
+
 def test_the_page_tells_what_stats_tells(tmp_path: Path) -> None:
     db = fill(tmp_path / "x.db", 40)
     assert stats("--db", db, "--html", tmp_path / "x.html").exit_code == 0

@@ -105,6 +105,25 @@ def test_web_is_mitmweb(cli: Cli, options: tuple[str, ...]) -> None:
     assert "web_port 0" in done.stdout.splitlines(), done.stderr
 
 
+def test_web_leaves_8081_to_a_listener_of_the_users(cli: Cli, options: tuple[str, ...]) -> None:
+    listeners = ("--mode", f"regular@{proxy.free_port()}", "--mode", "reverse:http://midstream.internal@8081")
+    done = cli("run", "--web", *options, *listeners, "--no-web-open-browser", plain=True)
+    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith("web_port "))
+    assert int(said["web_port"]) > 8081, done.stderr
+    assert f"mitmweb's page is on port {said['web_port']}" in done.stderr
+
+
+def test_a_page_whose_port_is_taken_ends_in_one_line(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        listener = ("-p", str(proxy.free_port()))
+        done = cli("run", "--web", *listener, "--web-port", port, "--no-web-open-browser", plain=True)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Error: Web server failed to listen on 127.0.0.1:{port} ")
+    assert "--set web_port=" in line
+
+
 def test_an_upstream_proxys_password_reaches_mitmdump_but_no_command_line(cli: Cli, options: tuple[str, ...]) -> None:
     done = cli("run", *options, plain=True, HTTPS_PROXY="http://me:geheim@proxy.corp:3128")
     said = done.stdout.splitlines()

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.process import Cli
+from midstream.cli.options import OURS, PREFIX
 from midstream.cli.settings import added_arguments, read_settings, upstream_for
+from midstream.cli.web_page import page_port
 
 ROOTS = Path("/roots.pem")
 
@@ -83,6 +86,36 @@ def test_the_port_it_will_listen_on(given: tuple[str, ...], port: int | None) ->
     assert read_settings(given).port == port
 
 
+@pytest.mark.parametrize("command", [("run",), ("exec",)])
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("midstream_recording=./typo", "did you mean midstream_recordings?"),
+        ("midstream_database=x", "midstream_db"),
+    ],
+)
+def test_an_option_of_ours_that_is_none_is_refused(cli: Cli, command: tuple[str], option: str, told: str) -> None:
+    done = cli(*command, "--set", option, *(("--", "echo", "ran") if command == ("exec",) else ()), plain=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in " ".join(done.stderr.split())
+
+
+PRINT_OURS = """
+from mitmproxy import ctx
+def running():
+    print(*sorted(name for name in ctx.options.keys() if name.startswith("midstream_")), flush=True)
+    ctx.master.shutdown()
+"""
+
+
+def test_the_options_that_are_known_are_the_addons(cli: Cli, tmp_path: Path) -> None:
+    """With a script of the user's own an unknown one is only told of: it may be the script's."""
+    (tmp_path / "print_ours.py").write_text(PRINT_OURS)
+    done = cli("run", "-q", "-n", "-s", "print_ours.py", "--set", "midstream_mine=1")
+    assert done.stdout.split() == [PREFIX + name for name in OURS]
+    assert "midstream: no addon of midstream's has an option midstream_mine" in done.stderr
+
+
 def test_a_proxy_above_is_chained_unless_it_is_ours_or_a_mode_is_set() -> None:
     corporate = {"HTTPS_PROXY": "http://proxy.corp:3128"}
     plain, reverse = read_settings([]), read_settings(["--mode", "reverse:https://x"])
@@ -92,3 +125,20 @@ def test_a_proxy_above_is_chained_unless_it_is_ours_or_a_mode_is_set() -> None:
     assert upstream_for(reverse, corporate, 8080) is None
     assert upstream_for(plain, {"HTTPS_PROXY": "http://localhost:8080"}, 9000) is None
     assert upstream_for(plain, {"HTTPS_PROXY": "http://127.0.0.1:9000"}, 9000) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "elsewhere"),
+    [
+        ((), False),
+        (("--mode", "regular", "--mode", "reverse:http://midstream.internal@8081"), True),
+        (("--mode", "regular@8090", "--mode", "reverse:http://x@127.0.0.1:8081"), True),
+        (("-p", "8081"), True),
+        (("-p", "8081", "--web-port", "8081"), False),
+        (("-p", "8081", "--set", "web_port=9"), False),
+    ],
+)
+def test_mitmwebs_page_makes_room_for_a_listener(given: tuple[str, ...], elsewhere: bool) -> None:
+    port = page_port(read_settings(("--set", "confdir=/nowhere", *given)))
+    assert (port is not None) is elsewhere
+    assert port not in (8080, 8081)

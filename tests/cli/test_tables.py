@@ -21,7 +21,7 @@ from cli.process import command
 from midstream.cli import main
 from midstream.cli.tail import Watch, line
 from midstream.observation import AttemptRecord, StreamRecord
-from midstream.store.database import StoreWriter, open_reader, open_writer
+from midstream.store.database import StoreWriter, delete, open_reader, open_writer
 
 HOSTILE = "evil\x1b]0;owned\x07\u202e[red]model[/red]"
 
@@ -247,6 +247,18 @@ def test_watching_goes_on_when_rows_are_deleted_or_numbered_anew(db: Path) -> No
             writer.close()
             assert [row["id"] for row in watch.poll()] == [f"0{number}abc"], sql
             assert watch.poll() == []
+
+
+def test_watching_tells_a_long_stream_that_takes_the_number_of_a_deleted_row(db: Path) -> None:
+    """As the doctor's, whose row is deleted when it is the newest."""
+    with open_reader(db) as reader:
+        watch = Watch(reader)
+        for number in (20, 19):  # the one that ends later began earlier
+            writer = StoreWriter(db)
+            writer.finished(record(number), ())
+            writer.close()
+            assert [row["id"] for row in watch.poll()] == [f"0{number}abc"]
+            delete(db, f"0{number}abc")
 
 
 def test_a_line_is_for_grep_and_harmless() -> None:

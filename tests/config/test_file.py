@@ -177,7 +177,7 @@ expires = 2020-01-01
 """
     )
     path.chmod(0o644)
-    found = "\n".join(check(path))
+    found = "\n".join(problem + mend for problem, mend in check(path))
     assert "provider openai: the environment variable OUR_KEY" in found
     assert "keys.old: expired on 2020-01-01" in found
     assert "routes[1]: never used, routes[0] before it" in found
@@ -185,9 +185,9 @@ expires = 2020-01-01
     assert "chmod 600" in found
     assert "streams.spool_dir" in found
     path.chmod(0o600)
-    assert "chmod" not in "\n".join(check(path))
+    assert "chmod" not in "".join(mend for _, mend in check(path))
 
 
 def test_check_lists_the_errors_of_a_broken_file(path: Path) -> None:
     path.write_text("[streams]\ngrace = 'x'\nkeep = 'y'")
-    assert [problem.partition(": ")[0] for problem in check(path)] == [f"{path}:2", f"{path}:3"]
+    assert [problem.partition(": ")[0] for problem, _ in check(path)] == [f"{path}:2", f"{path}:3"]

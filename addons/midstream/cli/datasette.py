@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from midstream.cli.endings import as_interrupt, told_to_end
 from midstream.cli.paths import LOOPBACK, tilde
 from midstream.cli.questions import DATABASE, metadata
 from midstream.cli.reading import complain, db_option, reading
@@ -57,7 +59,7 @@ def datasette(port: int, browse: bool, db: str) -> None:
     """
     try:
         importlib.import_module("datasette_dashboards")  # a plugin, which Datasette finds by itself
-        import uvicorn
+        importlib.import_module("uvicorn")
         from datasette.app import Datasette
     except ImportError as error:
         complain(f"Datasette is not installed ({error}). Install it with: pip install 'midstream[datasette]'")
@@ -66,14 +68,21 @@ def datasette(port: int, browse: bool, db: str) -> None:
     served = Datasette([], metadata=metadata(), settings=SETTINGS)
     _add(served, Path(db).expanduser())
     sock = _listen(port)
+    with contextlib.suppress(KeyboardInterrupt), told_to_end(as_interrupt):
+        asyncio.run(_serve(served, sock, Path(db).expanduser(), browse))
+
+
+async def _serve(served: Any, sock: socket.socket, path: Path, browse: bool) -> None:
+    """Until it is told to end. Nothing is said before: by then that is no trouble to the event loop."""
+    import uvicorn
+
     url = f"http://{LOOPBACK}:{sock.getsockname()[1]}"
-    click.echo(f"Questions and tables of {tilde(Path(db).expanduser())}: {url}/{DATABASE}")
+    click.echo(f"Questions and tables of {tilde(path)}: {url}/{DATABASE}")
     click.echo(f"Charts: {url}/-/dashboards/streams")
-    asyncio.run(served.invoke_startup())
+    await served.invoke_startup()
     if browse:
         click.launch(f"{url}/-/dashboards/streams")
-    config = uvicorn.Config(guarded(served.app()), log_level="warning", lifespan="on")
-    uvicorn.Server(config).run(sockets=[sock])
+    await uvicorn.Server(uvicorn.Config(guarded(served.app()), log_level="warning", lifespan="off")).serve([sock])
 
 
 def _add(served: Any, path: Path) -> None:

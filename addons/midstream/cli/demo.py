@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from midstream.cli import demo_break
+from midstream.cli.endings import told_to_end
 from midstream.cli.environment import Route, child_environment, upstream_of
 from midstream.cli.output import clean, console, print_table
 from midstream.cli.paths import LOOPBACK, refuse_folder, tilde
@@ -73,6 +74,7 @@ class Stage:
     "--speed", type=click.FloatRange(min=0), default=1.0, show_default=True, help="2: twice as fast; 0: no pauses."
 )
 @click.option("--db", metavar="PATH", default=DEFAULT_DB, show_default=True, help="SQLite database to record into.")
+@told_to_end()
 def demo(live: bool, speed: float, db: str) -> None:
     """See it work: real SDKs, through a real proxy, streaming from a provider on this machine that replays recordings.
 
@@ -218,9 +220,11 @@ def _app_environment(stage: Stage, port: int, trust: str) -> dict[str, str]:
 
 
 def _run_app(environment: Mapping[str, str], calls: list[Call], log: Path) -> None:
+    from midstream.cli.proxy import last_lines
+
     command = [sys.executable, "-P", str(Path(__file__).with_name("demo_app.py"))]
     asked = json.dumps([{"sdk": call.sdk, "request": call.request} for call in calls])
-    with log.open("w+") as errors:
+    with log.open("w") as errors:
         app = subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
             env=environment,
@@ -240,8 +244,7 @@ def _run_app(environment: Mapping[str, str], calls: list[Call], log: Path) -> No
             app.kill()
             app.wait()
         if app.returncode:
-            errors.seek(0)
-            raise click.ClickException(f"the app ended with code {app.returncode}:\n{errors.read()[-2000:]}")
+            raise click.ClickException(f"the app ended with code {app.returncode}:\n{last_lines(log)}")
 
 
 def _show(app: subprocess.Popen[str], calls: list[Call]) -> None:

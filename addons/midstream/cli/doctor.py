@@ -13,6 +13,7 @@ import click
 
 from midstream.cli import checks
 from midstream.cli.checks import Check
+from midstream.cli.endings import told_to_end
 from midstream.cli.output import clean, print_json
 from midstream.cli.paths import DEFAULT_CONFDIR, DEFAULT_PORT
 from midstream.cli.reading import db_option, json_option
@@ -33,11 +34,12 @@ MORE_LINES = 8
 @click.option("--config", metavar="FILE", help="A midstream.toml to check as well.")
 @json_option
 @db_option
+@told_to_end()
 def doctor(port: int, confdir: str, config: str | None, as_json: bool, db: str) -> None:
     """Check the installation, the CA, the proxy and this shell; send a real request through; say how to mend what is wrong.
 
-    The request goes to a provider on this machine, through the proxy on --port or, where none runs, one started for it.
-    Exit code 1 if something fails; a warning is none.
+    The request goes to a provider on this machine, through the proxy on --port or, where none runs, one started for it. Its row
+    (model and app midstream-doctor) is deleted again. Exit code 1 if something fails; a warning is none.
 
     \b
     midstream doctor

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from midstream.cli.environment import JAVA_PASSWORD, Route, child_environment, is_local, upstream_of, variable
+from midstream.cli.environment import Route, child_environment, is_local, upstream_of, variable
+from midstream.cli.options import config_option, configured, refuse_unknown
 from midstream.cli.paths import (
     DEFAULT_CONFDIR,
     DEFAULT_DB,
@@ -22,6 +25,10 @@ from midstream.cli.paths import (
     state_folder,
     tilde,
 )
+from midstream.cli.settings import added_arguments, read_settings, upstream_for
+
+if TYPE_CHECKING:
+    from midstream.cli.trust import Trust
 
 PROXY_LOG = "exec-proxy.log"
 
@@ -38,16 +45,13 @@ class _Wishes:
     confdir: Path
     proxy_localhost: bool
     java: bool
-    settings: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        return state_folder(self.db)
+    given: tuple[str, ...]
+    """mitmproxy options, as words of its command line."""
 
     @property
     def own_proxy(self) -> bool:
         """Whether a proxy that already runs will not do: which database and options it has, nobody can tell."""
-        return bool(self.db or self.settings)
+        return bool(self.db or self.given)
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -57,6 +61,7 @@ class _Wishes:
     help="Port of the proxy to use or to start.  [default: 8080, or a free one]",
 )
 @click.option("--db", metavar="PATH", help="Record into this database, through a proxy of its own.")
+@config_option
 @click.option(
     "--confdir", metavar="DIR", default=DEFAULT_CONFDIR, show_default=True, help="mitmproxy's folder, with its CA."
 )
@@ -68,24 +73,30 @@ class _Wishes:
     "--set", "settings", metavar="NAME=VALUE", multiple=True, help="A mitmproxy option, for a proxy of its own."
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_command(command: tuple[str, ...], confdir: str, **options: object) -> None:
+def exec_command(
+    command: tuple[str, ...], confdir: str, config: str | None, settings: tuple[str, ...], **options: object
+) -> None:
     """Run a program with its HTTP traffic through the proxy: HTTPS_PROXY, NO_PROXY, and the variables by which OpenSSL,
     Python, Node, curl, AWS, git, Go, Rust and others learn to trust the proxy's CA beside the usual ones.
 
-    Uses the proxy on --port if one of ours runs there, else starts one for the program's lifetime. Its exit code is the
-    program's (128 + n after signal n). A program with certificates pinned, or that takes no proxy, is not measured.
+    Uses the proxy on --port if one of ours runs there, else starts one for the program's lifetime; with --db, --config or --set
+    always one of its own. Its exit code is the program's (128 + n after signal n). A program with certificates pinned, or that
+    takes no proxy, is not measured.
 
     \b
     midstream exec -- python app.py
     midstream exec -- claude -p "hello"
     midstream exec --db ./run1.db -- npm test
+    midstream exec --config midstream.toml -- python app.py
     midstream exec --proxy-localhost -- curl http://localhost:11434/api/chat -d @body.json
     """
     from midstream.cli.ca import CAError
     from midstream.cli.program import forwarding, run_program
     from midstream.cli.proxy import ProxyError
 
-    wishes = _Wishes(confdir=Path(confdir).expanduser(), **options)  # type: ignore[arg-type]  # click has checked them
+    given = (*configured(config), *(part for item in settings for part in ("--set", item)))
+    refuse_unknown(read_settings(given))
+    wishes = _Wishes(confdir=Path(confdir).expanduser(), given=given, **options)  # type: ignore[arg-type]  # click has checked them
     try:
         refuse_folder(wishes.db or DEFAULT_DB)
         with forwarding() as signals, _proxy(wishes) as route:
@@ -100,38 +111,26 @@ def exec_command(command: tuple[str, ...], confdir: str, **options: object) -> N
 @contextlib.contextmanager
 def _proxy(wishes: _Wishes) -> Iterator[Route]:
     """A proxy of ours for the time of the block: one that runs, or a new one."""
-    from midstream.cli.ca import ensure_ca, roots, write_bundle
+    from midstream.cli.ca import ensure_ca
+    from midstream.cli.trust import Trust
 
-    ca, trusted = ensure_ca(wishes.confdir), roots(os.environ)
-    bundle = write_bundle(wishes.folder / "ca-bundle.pem", [*ca, *trusted])
-    extra = write_bundle(wishes.folder / "extra-ca.pem", [*ca, *_extra()])
-    store = _java_trust_store(wishes, [*ca, *trusted]) if wishes.java else ""
+    ca, trust = ensure_ca(wishes.confdir), Trust(wishes.confdir, os.environ, wishes.db)
+    bundle, extra = str(trust.bundle(ca)), str(trust.addition(ca))
+    store = _java_trust_store(trust, ca) if wishes.java else ""
     port = _running_port(wishes, ca)
     if port is not None:
         _say(f"through the proxy on port {port}")
-        yield Route(LOOPBACK, port, str(bundle), str(extra), store, wishes.proxy_localhost)
+        yield Route(LOOPBACK, port, bundle, extra, store, wishes.proxy_localhost)
         return
-    with _own_proxy(wishes, ca, write_bundle(wishes.folder / "upstream-roots.pem", trusted)) as port:
-        yield Route(LOOPBACK, port, str(bundle), str(extra), store, wishes.proxy_localhost)
+    with _own_proxy(wishes, ca, trust.upstream()) as port:
+        yield Route(LOOPBACK, port, bundle, extra, store, wishes.proxy_localhost)
 
 
-def _extra() -> list[str]:
-    from midstream.cli.ca import read_certificates
-    from midstream.cli.environment import EXTRA_VARIABLES
-
-    named = [Path(os.environ[name]) for name in EXTRA_VARIABLES if os.environ.get(name)]
-    return [pem for path in named for pem in read_certificates(path)]
-
-
-def _java_trust_store(wishes: _Wishes, pems: list[str]) -> str:
-    from midstream.cli.ca import java_trust_store, write_atomically
-
-    path = wishes.folder / "java-trust-store.p12"
+def _java_trust_store(trust: Trust, ca: Sequence[str]) -> str:
     try:
-        write_atomically(path, java_trust_store(pems, JAVA_PASSWORD))
+        return str(trust.java(ca))
     except ImportError as error:
         raise click.ClickException("--java needs cryptography 45 or newer: pip install -U cryptography") from error
-    return str(path)
 
 
 def _running_port(wishes: _Wishes, ca: Sequence[str]) -> int | None:
@@ -150,13 +149,12 @@ def _running_port(wishes: _Wishes, ca: Sequence[str]) -> int | None:
 def _own_proxy(wishes: _Wishes, ca: Sequence[str], roots: Path) -> Iterator[int]:
     """Start one. Unless told a port, on a free one: on 8080 another exec would find it, and lose it when this one ends."""
     from midstream.cli.proxy import free_port, identify, running
-    from midstream.cli.settings import added_arguments, read_settings, upstream_for
 
     port = wishes.port or free_port()
     if wishes.port and (there := identify(wishes.port, ca)) != "nothing":
         port = free_port()
         _say(f"port {wishes.port} is taken ({there}); taking {port}", always=True)
-    given = [part for item in (*wishes.settings, f"confdir={wishes.confdir}") for part in ("--set", item)]
+    given = [*wishes.given, "--set", f"confdir={wishes.confdir}"]
     settings = read_settings(given)
     arguments = [*added_arguments(settings, addons=addon_files(), db=wishes.db, roots=roots), *given]
     upstream = upstream_for(settings, os.environ, port)
@@ -165,12 +163,28 @@ def _own_proxy(wishes: _Wishes, ca: Sequence[str], roots: Path) -> Iterator[int]
     for name, value in QUIET.items():
         if name not in settings.names:
             arguments += ["--set", f"{name}={value}"]
-    log = wishes.folder / PROXY_LOG
-    with running(arguments, port, ca, log, upstream.credentials if upstream else "") as process:
+    with (
+        _log(wishes) as log,
+        running(arguments, port, ca, log, upstream.credentials if upstream else "") as process,
+    ):
         _say(f"a proxy on port {port}, recording into {tilde(Path(wishes.db or DEFAULT_DB).expanduser())}")
         yield port
         if process.poll() is not None:
-            _say(f"the proxy ended before the program did; its log: {log}", always=True)
+            _say(f"the proxy ended before the program did; its log: {log.with_name(PROXY_LOG)}", always=True)
+
+
+@contextlib.contextmanager
+def _log(wishes: _Wishes) -> Iterator[Path]:
+    """The proxy's log, which no other proxy writes to at the same time; the last one's is kept."""
+    folder = state_folder(wishes.db)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".exec-proxy-", suffix=".log")
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        with contextlib.suppress(OSError):
+            Path(name).replace(folder / PROXY_LOG)
 
 
 def _warn(command: Sequence[str], environment: dict[str, str]) -> None:

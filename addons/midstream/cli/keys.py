@@ -68,8 +68,8 @@ def new(name: str, models: tuple[str, ...], expires: date | None, max_streams: i
     midstream keys new mobile-app
     midstream keys new ci --models 'gpt-4o*' --models 'claude-*' --expires 90d --max-streams 8
     """
+    from midstream.config import ConfigError
     from midstream.config.file import parse
-    from midstream.config.tables import ConfigError
     from midstream.keys import new_token
 
     token, digest = new_token()
@@ -123,8 +123,8 @@ def list_keys(path: Path, as_json: bool) -> None:
     midstream keys list
     midstream keys list --config ./midstream.toml --json
     """
+    from midstream.config import ConfigError
     from midstream.config.file import load
-    from midstream.config.tables import ConfigError
 
     try:
         config = load(path)

@@ -7,6 +7,7 @@ MIDSTREAM_ANNOUNCE: what to say on standard error once the proxy is up, and only
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -44,7 +45,15 @@ def _launch(tool: str, arguments: list[str]) -> None:
     if os.environ.pop("MIDSTREAM_GUARD", ""):
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     sys.argv = [tool, *arguments]
-    {"mitmdump": main.mitmdump, "mitmweb": main.mitmweb}[tool]()
+    if tool == "mitmdump":
+        main.mitmdump()
+        return
+    try:
+        main.mitmweb()
+    except OSError as error:  # its page's port is taken, of which mitmweb makes a traceback
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        sys.exit(f"Error: {'. '.join(str(error.strerror).splitlines())}")
 
 
 if __name__ == "__main__":

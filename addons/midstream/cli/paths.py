@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -37,8 +38,17 @@ def addon_files() -> list[Path]:
 
 
 def state_folder(db: str | None = None) -> Path:
-    """Where files that belong to the database are kept (CA bundles, logs): its own folder."""
-    return Path(db or DEFAULT_DB).expanduser().parent
+    """Where midstream keeps what is no stream's (CA bundles, logs): beside the default database, whichever is recorded into, for
+    another one may lie in a folder of the user's own; beside that one only where there is no home to write to."""
+    usual = Path(DEFAULT_DB).expanduser().parent
+    there = Path(db or DEFAULT_DB).expanduser().absolute().parent
+    return next(filter(is_writable, (usual, there)), usual)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in it, or it can be made."""
+    there = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def refuse_folder(db: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from midstream.cli.paths import LOOPBACK
+
+NAME = "midstream-doctor"
+"""The model that is asked for, and the app that asks: always the same, or the labels of /metrics would grow with each visit."""
 
 WORDS = ("one", " two", " three")
 PATIENCE = 10.0
@@ -25,7 +27,6 @@ CLIENT_PATIENCE = 4 * PATIENCE
 class Probe:
     """What came of it. streamed: each chunk arrived before the next was sent; text: of the whole answer."""
 
-    model: str
     status: int = 0
     streamed: bool = False
     text: str = ""
@@ -99,11 +100,11 @@ def local_provider() -> Iterator[Provider]:
 
 def probe(port: int) -> Probe:
     """Ask the local provider through the proxy on this port. Never raises: what went wrong is in `error`."""
-    result = Probe(model=f"midstream-doctor-{secrets.token_hex(4)}")
+    result = Probe()
     with local_provider() as provider:
         connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CLIENT_PATIENCE)
         try:
-            response = _request(connection, provider.server_port, result.model)
+            response = _request(connection, provider.server_port)
             result.status = response.status
             if response.status == 200:
                 result.text = _read(response, provider)
@@ -117,9 +118,9 @@ def probe(port: int) -> Probe:
     return result
 
 
-def _request(connection: http.client.HTTPConnection, port: int, model: str) -> http.client.HTTPResponse:
-    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Count to three."}]}
-    headers = {"Content-Type": "application/json", "User-Agent": "midstream-doctor"}
+def _request(connection: http.client.HTTPConnection, port: int) -> http.client.HTTPResponse:
+    body = {"model": NAME, "stream": True, "messages": [{"role": "user", "content": "Count to three."}]}
+    headers = {"Content-Type": "application/json", "User-Agent": NAME}
     url = f"http://{LOOPBACK}:{port}/v1/chat/completions"
     connection.request("POST", url, json.dumps(body), headers)
     return connection.getresponse()

@@ -101,14 +101,21 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, ca: Sequence[
         if identify(port, ca) == "ours":
             return
         if time.monotonic() > deadline:
-            raise ProxyError(f"the proxy did not answer on port {port} within {READY_SECONDS:.0f} s; its log: {log}")
+            raise ProxyError(
+                f"the proxy did not answer on port {port} within {READY_SECONDS:.0f} s:\n{last_lines(log)}"
+            )
         time.sleep(0.02)
-    raise ProxyError(f"mitmdump ended with code {process.returncode}:\n{_last_lines(log)}")
+    raise ProxyError(f"mitmdump ended with code {process.returncode}:\n{last_lines(log)}")
 
 
-def _last_lines(log: Path, limit: int = 2000) -> str:
+def last_lines(log: Path, limit: int = 2000) -> str:
+    """The end of a log, so many bytes of it at most, from a line's beginning; of a longer line its end."""
     with contextlib.suppress(OSError):
-        return log.read_bytes()[-limit:].decode("utf-8", "replace").strip()
+        data = log.read_bytes()
+        end = data[-limit:]
+        if len(data) > limit and data[-limit - 1 : -limit] != b"\n":
+            end = end.partition(b"\n")[2] or end
+        return end.decode("utf-8", "replace").strip()
     return ""
 
 

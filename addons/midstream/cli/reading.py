@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from midstream.cli.output import clean
-from midstream.cli.paths import DEFAULT_DB, tilde
+from midstream.cli.paths import DEFAULT_DB, refuse_folder, tilde
 from midstream.records import utc
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def _moment(text: str) -> datetime:
 def reading(db: str) -> Iterator[Reader]:
     """Open the database to read. What is wrong with it becomes a message and an exit code, never a traceback."""
     path = Path(db).expanduser()
+    try:
+        refuse_folder(db)
+    except IsADirectoryError as error:
+        complain(clean(error))
     if not path.is_file():
         complain(f"there is no database at {tilde(path)} yet. It is made with the first stream:\n{_FIRST_STREAM}")
     from midstream.store.database import open_reader

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from midstream.cli.endings import as_interrupt, told_to_end
 from midstream.locate import recordings_path
 from midstream.recording import Recording, read
 from midstream.replay.server import ReplayServer
@@ -41,7 +42,10 @@ def replay(files: Sequence[Path], speed: float, host: str, port: int, tls: bool,
     recordings = load(files)
     ca = ThrowawayCA() if tls or ca_file else None
     server = ReplayServer(recordings, speed=speed, host=host, port=port, ca=ca, served=_report)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), told_to_end(as_interrupt), contextlib.ExitStack() as stack:
+        if ca and ca_file is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="midstream-replay-"))
+            ca_file = Path(folder) / "ca.pem"
         asyncio.run(_serve(server, host, ca, ca_file))
 
 
@@ -69,10 +73,9 @@ async def _serve(server: ReplayServer, host: str, ca: ThrowawayCA | None, ca_fil
     scheme = "https" if ca else "http"
     click.echo(f"serving {len(server.catalogue.listing())} recordings on {scheme}://{host}:{server.port}")
     click.echo(f"of the hosts {', '.join(server.catalogue.hosts)}")
-    if ca is not None:
-        path = ca_file or Path(tempfile.mkdtemp(prefix="midstream-replay-")) / "ca.pem"
-        ca.write(path)
-        click.echo(f"trust this CA: {path}")
+    if ca is not None and ca_file is not None:
+        ca.write(ca_file)
+        click.echo(f"trust this CA: {ca_file}")
     try:
         await asyncio.Event().wait()
     finally:

@@ -11,8 +11,11 @@ from pathlib import Path
 import click
 
 from midstream.cli.environment import Upstream
-from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, state_folder, tilde
+from midstream.cli.options import config_option, configured, refuse_unknown
+from midstream.cli.paths import DEFAULT_PORT, addon_files, launcher, refuse_folder, tilde
 from midstream.cli.settings import Settings, added_arguments, read_settings, upstream_for
+from midstream.cli.web_page import PORT as WEB_PORT
+from midstream.cli.web_page import page_port
 
 PORTS = 65_535
 
@@ -20,7 +23,7 @@ PORTS = 65_535
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--web", is_flag=True, help="Start mitmweb, with its page, instead of mitmdump.")
 @click.option("--db", metavar="PATH", help="SQLite database to record into.  [default: ~/.midstream/streams.db]")
-@click.option("--config", metavar="FILE", help="midstream.toml: providers, routes, streams and gateway keys.")
+@config_option
 @click.option(
     "--break", "rules", metavar="RULE", multiple=True, help="Break streams on purpose, by a rule; again for more."
 )
@@ -40,39 +43,27 @@ def run(web: bool, db: str | None, config: str | None, rules: tuple[str, ...], o
     midstream run --set midstream_recordings=DIR     write each stream to a file as well
     midstream run --break 'cut after=40 p=0.2'       what does my app do when its provider fails?
     """
-    options = (*_breaking(rules), *_configured(config), *options)
+    options = (*_breaking(rules), *configured(config), *options)
     settings = read_settings(options)
+    refuse_unknown(settings)
     port = settings.port or DEFAULT_PORT
     if port > PORTS:
         raise click.UsageError(f"{port} is no port: they end at {PORTS}")
     upstream = upstream_for(settings, os.environ, port)
     try:
         refuse_folder(db or settings.db)
-        added = _arguments(settings, db, upstream)
+        page = page_port(settings) if web else None
+        added = _arguments(settings, db, upstream, page)
     except OSError as error:
         raise click.ClickException(str(error)) from error
     command = [*launcher("mitmweb" if web else "mitmdump"), *added, *options]
     environment = os.environ | {
         "MIDSTREAM_UPSTREAM_AUTH": upstream.credentials if upstream else "",
-        "MIDSTREAM_ANNOUNCE": _announcement(settings, db, port, upstream),
+        "MIDSTREAM_ANNOUNCE": _announcement(settings, db, port, upstream, page),
     }
     if sys.platform == "win32":  # where exec starts a second process and lets the shell go on
         sys.exit(subprocess.call(command, env=environment))  # noqa: S603 - our own interpreter
     os.execve(command[0], command, environment)  # noqa: S606 - our own interpreter
-
-
-def _configured(path: str | None) -> list[str]:
-    """The options for the configuration. What is wrong with it is said here, before mitmdump starts."""
-    from midstream.config import ConfigError
-    from midstream.config.file import ConfigFile
-
-    if path is None:
-        return []
-    try:
-        ConfigFile(path)
-    except ConfigError as error:
-        raise click.BadParameter(str(error), param_hint="--config") from error
-    return ["--set", f"midstream_config={Path(path).expanduser().absolute()}"]
 
 
 def _breaking(rules: Sequence[str]) -> list[str]:
@@ -86,15 +77,17 @@ def _breaking(rules: Sequence[str]) -> list[str]:
     return [word for rule in rules for word in ("--set", f"midstream_break={rule}")]
 
 
-def _arguments(settings: Settings, db: str | None, upstream: Upstream | None) -> list[str]:
-    from midstream.cli.ca import roots, write_bundle
+def _arguments(settings: Settings, db: str | None, upstream: Upstream | None, page: int | None) -> list[str]:
+    from midstream.cli.trust import Trust
 
-    bundle = write_bundle(state_folder(db or settings.db) / "upstream-roots.pem", roots(os.environ))
-    added = added_arguments(settings, addons=addon_files(), db=db, roots=bundle)
+    trusted = Trust(settings.confdir, os.environ, db or settings.db).upstream()
+    added = added_arguments(settings, addons=addon_files(), db=db, roots=trusted)
+    if page is not None:
+        added += ["--set", f"web_port={page}"]
     return [*added, "--mode", upstream.mode] if upstream else added
 
 
-def _announcement(settings: Settings, db: str | None, port: int, upstream: Upstream | None) -> str:
+def _announcement(settings: Settings, db: str | None, port: int, upstream: Upstream | None, page: int | None) -> str:
     """What to do next, once the proxy is up."""
     other_port = "" if port == DEFAULT_PORT else f" --port {port}"
     path = Path(db or settings.db).expanduser()
@@ -102,6 +95,8 @@ def _announcement(settings: Settings, db: str | None, port: int, upstream: Upstr
     lines = [f"midstream: streams are recorded in {tilde(path)}"]
     if upstream:
         lines.append(f"  going out through {upstream.scheme}://{upstream.host}:{upstream.port}, as this shell does")
+    if page is not None:
+        lines.append(f"  mitmweb's page is on port {page}: {WEB_PORT} is taken by a listener of yours")
     if not settings.modes:
         lines.append(f"  midstream exec{other_port} -- python app.py     runs a program through it")
     lines.append(

@@ -21,12 +21,17 @@ LLM requests stay below it (Anthropic takes 32 MB, OpenAI 50), so that they can 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user's options say; names: the mitmproxy options that are set, on the line or in config.yaml."""
+    """What the user's options say; names: the mitmproxy options that are set, on the line or in config.yaml; ports: those
+    that listeners are said to have, first that of the first one."""
 
     names: frozenset[str]
     values: Mapping[str, str]
     modes: tuple[str, ...]
-    port: int | None
+    ports: tuple[int, ...]
+
+    @property
+    def port(self) -> int | None:
+        return self.ports[0] if self.ports else None
 
     @property
     def confdir(self) -> Path:
@@ -45,18 +50,25 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     parser.add_argument("-m", "--mode", action="append", default=[])
     parser.add_argument("-k", "--ssl-insecure", action="store_const", const="true")
     parser.add_argument("--flow-detail")
+    parser.add_argument("--web-port")
+    parser.add_argument("-s", "--scripts", action="append")
     parser.add_argument("--set", action="append", default=[])
     try:
         known, _ = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError:
-        return Settings(frozenset(), {}, (), None)
+        return Settings(frozenset(), {}, (), ())
     values = dict(item.partition("=")[::2] for item in known.set)
-    flags = {name: value for name, value in vars(known).items() if name not in ("set", "mode") and value is not None}
+    flags = {
+        name: value
+        for name, value in vars(known).items()
+        if name not in ("set", "mode", "scripts") and value is not None
+    }
     values.update(flags)
     modes = (*known.mode, *(item.partition("=")[2] for item in known.set if item.startswith("mode=")))
     confdir = Path(values.get("confdir", DEFAULT_CONFDIR)).expanduser()
-    names = frozenset(values) | ({"mode"} if modes else set()) | _configured(confdir)
-    return Settings(names, values, modes, _port(values.get("listen_port"), modes))
+    several = {name for name, given in (("mode", modes), ("scripts", known.scripts)) if given}
+    names = frozenset(values) | several | _configured(confdir)
+    return Settings(names, values, modes, _ports(values.get("listen_port"), modes))
 
 
 def _configured(confdir: Path) -> frozenset[str]:
@@ -71,13 +83,10 @@ def _configured(confdir: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def _port(listen_port: str | None, modes: Sequence[str]) -> int | None:
-    """The port of the first listener that says one (`regular@8081`, `regular@127.0.0.1:8081`)."""
+def _ports(listen_port: str | None, modes: Sequence[str]) -> tuple[int, ...]:
+    """The ports of the listeners that say one (`regular@8081`, `regular@127.0.0.1:8081`), then that of the others."""
     said = [match.group(1) for mode in modes if (match := re.search(r"@(?:.*:)?(\d+)$", mode))]
-    for text in (*said, listen_port or ""):
-        if text.isdecimal():
-            return int(text)
-    return None
+    return tuple(int(text) for text in (*said, listen_port or "") if text.isdecimal())
 
 
 def added_arguments(settings: Settings, *, addons: Sequence[Path], db: str | None, roots: Path) -> list[str]:

@@ -55,16 +55,17 @@ def stats(
     midstream stats --by provider --since 24h
     midstream stats --by hour --since 7d --json
     midstream stats --since 7d --html report.html --png report.png
+    midstream stats --html report.html --json            both
     """
     from midstream.store.queries import Filter
 
     which = Filter(since=since)
     with reading(db) as reader:
         if html or png:
-            _report(reader, which, html, png)
-        elif as_json:
+            _report(reader, which, html, png, as_json)
+        if as_json:
             print_json([_line(by, row) for row in reader.stats(by, which)])
-        else:
+        elif not (html or png):
             _print(by, which, reader, sys.stdout.isatty() if charts is None else charts)
 
 
@@ -110,16 +111,16 @@ def _draw(by: By, found: Survey) -> None:
         out.print(line, no_wrap=True, overflow="crop")
 
 
-def _report(reader: Reader, which: Filter, html: str | None, png: str | None) -> None:
+def _report(reader: Reader, which: Filter, html: str | None, png: str | None, as_json: bool) -> None:
     from midstream.cli.report import ask
 
     found = ask(reader, which)
     if html:
         from midstream.cli.report_html import page
 
-        _write(html, page(found).encode("utf-8", "replace"))
+        _write(html, page(found).encode("utf-8", "replace"), as_json)
     if png:
-        _write(png, _picture(found))
+        _write(png, _picture(found), as_json)
 
 
 def _picture(found: Report) -> bytes:
@@ -130,9 +131,10 @@ def _picture(found: Report) -> bytes:
     return picture(found)
 
 
-def _write(file: str, content: bytes) -> None:
+def _write(file: str, content: bytes, as_json: bool) -> None:
+    """as_json: standard output is for that."""
     try:
         Path(file).expanduser().write_bytes(content)
     except OSError as error:
         complain(f"cannot write {file}: {error.strerror or error}")
-    click.echo(f"written: {file}")
+    click.echo(f"written: {file}", err=as_json)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from midstream.cli import tail_screen
+from midstream.cli.endings import as_interrupt, told_to_end
 from midstream.cli.output import Column, console, local_time, print_json_line, written
 from midstream.cli.reading import db_option, reading
 from midstream.cli.streams import COLUMNS
@@ -69,10 +69,12 @@ class Watch:
             return
         place = self._reader.place(self._newest)
         if place is None:
-            found = self._reader.ask("SELECT min(rowid) AS place FROM streams WHERE id > ?", (self._newest,))[0][
-                "place"
-            ]
-            self._last = found - 1 if found is not None else self._reader.last()
+            later = "SELECT min(rowid) AS place FROM streams WHERE id > ?"
+            found = self._reader.ask(later, (self._newest,))[0]["place"]
+            before = found - 1 if found is not None else self._reader.last()
+            self._last = min(
+                before, self._last - 1
+            )  # its number is given to whatever ends next, however long ago that began
         elif place < self._last:  # a row that is written once more gets a higher number: that is no new numbering
             self._last = place
 
@@ -100,24 +102,14 @@ def tail(as_json: bool, db: str) -> None:
     midstream tail | grep truncated
     midstream tail --json | jq --unbuffered '{model_served, ttft_ms}'
     """
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with reading(db) as reader:
-            watch = Watch(reader)
-            if as_json:
-                _follow_json(watch)
-            elif sys.stdout.isatty():
-                _follow_live(watch)
-            else:
-                _follow_lines(watch)
-    except KeyboardInterrupt:
-        pass  # it is how one leaves
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    with contextlib.suppress(KeyboardInterrupt), told_to_end(as_interrupt), reading(db) as reader:
+        watch = Watch(reader)
+        if as_json:
+            _follow_json(watch)
+        elif sys.stdout.isatty():
+            _follow_live(watch)
+        else:
+            _follow_lines(watch)
 
 
 def _polls(watch: Watch) -> Iterator[list[dict[str, Any]]]:

@@ -13,13 +13,12 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from midstream.config.errors import ConfigError, MissingKey
 from midstream.config.tables import (
     BUILT_IN,
-    ConfigError,
     Gateway,
     Healing,
     Key,
-    MissingKey,
     ProviderConfig,
     Retention,
     Route,

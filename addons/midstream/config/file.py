@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -126,28 +127,40 @@ class ConfigFile:
         return self.config
 
 
-def check(path: str | Path) -> list[str]:
+class Finding(NamedTuple):
+    """What is wrong, and how to mend it; "": by editing the file."""
+
+    problem: str
+    mend: str = ""
+
+
+def check(path: str | Path) -> list[Finding]:
     """All that is wrong with a file, or will be once it is used; [] if nothing is. For `midstream doctor`."""
     path = Path(path).expanduser()
     try:
         config = load(path)
     except ConfigError as error:
-        return list(error.problems)
-    found = [*_unusable_keys(config), *_hidden_routes(config)]
+        return list(map(Finding, error.problems))
+    found = [*_unset_keys(config), *map(Finding, _expired_keys(config)), *map(Finding, _hidden_routes(config))]
     if _readable_by_others(path) and any(_literal(provider) for provider in config.providers.values()):
-        found.append('others on this machine can read the API keys in it: chmod 600, or api_key = "env:NAME"')
+        found.append(
+            Finding("others on this machine can read the API keys in it", f'chmod 600 {path}, or api_key = "env:NAME"')
+        )
     folder = config.streams.spool_folder
     if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK)):
-        found.append(f"streams.spool_dir: {folder} is no folder that can be written to")
-    return [f"{path}: {problem}" for problem in found]
+        found.append(Finding(f"streams.spool_dir: {folder} is no folder that can be written to"))
+    return [Finding(f"{path}: {problem}", mend) for problem, mend in found]
 
 
-def _unusable_keys(config: Config) -> Iterator[str]:
+def _unset_keys(config: Config) -> Iterator[Finding]:
     for provider in config.providers.values():
         try:
             provider.credential()
         except MissingKey as error:
-            yield str(error)
+            yield Finding(str(error), error.mend)
+
+
+def _expired_keys(config: Config) -> Iterator[str]:
     now = datetime.now(UTC)
     for name, key in config.keys.items():
         if key.expired(now):

@@ -30,9 +30,9 @@ _KINDS = {
 _INTRO = """\
 # midstream.toml
 
-`mitmdump --set midstream_config=PATH`. A change is in force within seconds; an unknown key or a bad value is reported, and
-the old configuration stays. An `env:` variable that is not set is warned of at the start and at each change. `midstream doctor`
-checks the file.
+`midstream run --config PATH`, `midstream exec --config PATH -- COMMAND` or `mitmdump --set midstream_config=PATH`. A change is in
+force within seconds; an unknown key or a bad value is reported, and the old configuration stays. An `env:` variable that is not
+set is warned of at the start and at each change. `midstream doctor` checks the file.
 """
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from midstream.config.errors import MissingKey
 from midstream.config.values import (
     ENV,
     ApiKey,
@@ -34,28 +35,6 @@ from midstream.config.values import (
 )
 from midstream.healing.breakers import Limits
 from midstream.providers import CHAT_APIS, PRICES, PROVIDERS, provider_of
-
-
-class ConfigError(ValueError):
-    """The configuration is at fault; `problems` are its complaints, one a line of str()."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-class MissingKey(ConfigError):
-    """A provider's API key is to come from an environment variable that is not set, or cannot be sent in a header.
-
-    ahead: the same said before anybody has asked the provider.
-    """
-
-    def __init__(self, provider: str, variable: str, problem: str) -> None:
-        super().__init__(f"provider {provider}: the environment variable {variable}, its api_key, {problem}")
-        self.ahead = (
-            f"[providers.{provider}] api_key: the environment variable {variable} {problem}: "
-            f"requests to {provider} will fail until it is"
-        )
 
 
 class Table(BaseModel):
@@ -110,9 +89,11 @@ class ProviderConfig(Table):
         variable = text.removeprefix(ENV)
         value = environment.get(variable, "").strip()
         if not value:
-            raise MissingKey(self._name, variable, "is not set")
+            mend = f"{variable} is not set in this shell: set it where midstream runs"
+            raise MissingKey(self._name, variable, "is not set", mend)
         if not sendable(value):
-            raise MissingKey(self._name, variable, "is no API key, with spaces or non-ASCII characters in it")
+            mend = f"set {variable} to the key alone, where midstream runs"
+            raise MissingKey(self._name, variable, "is no API key, with spaces or non-ASCII characters in it", mend)
         return value
 
 

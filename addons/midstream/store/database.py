@@ -100,6 +100,13 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
     return conn
 
 
+def delete(path: Path, id_: str) -> None:
+    """Delete a stream that is over, whoever writes the database at this moment. Raises sqlite3.Error."""
+    with contextlib.closing(_connect(path, "mode=rw")) as conn, transaction(conn):
+        conn.execute("DELETE FROM attempts WHERE stream_id = ?", (id_,))
+        conn.execute("DELETE FROM streams WHERE id = ?", (id_,))
+
+
 def open_writer(path: Path) -> Database:
     """Open, creating it if need be for this user alone, and bring its tables up to date. Raises OSError, sqlite3.Error."""
     from sqlite_utils import Database  # only who writes needs it: a tenth of a second of every `midstream stats`
