@@ -116,7 +116,7 @@ class BreakStreams:
             if "midstream_break" in updated:
                 self._faults = Faults(ctx.options.midstream_break)
         except RuleError as error:
-            raise exceptions.OptionsError(f"midstream_break: {error}") from error
+            raise exceptions.OptionsError(f"midstream_break: {error}") from None
         self._remove()
         if self._faults:
             self._upstream = FaultyUpstream(self._faults, self._in_force.whose)

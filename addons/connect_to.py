@@ -42,7 +42,7 @@ class ConnectTo:
             try:
                 specs.append(connect.parse_spec(option))
             except ValueError as e:
-                raise exceptions.OptionsError(f"midstream_connect_to: cannot parse {option!r}: {e}") from e
+                raise exceptions.OptionsError(f"midstream_connect_to: cannot parse {option!r}: {e}") from None
         self._specs = specs
 
     def server_connect(self, data: ServerConnectionHookData) -> None:

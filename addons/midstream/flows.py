@@ -59,7 +59,7 @@ def refused_as(error_type: type[Exception]) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise error_type(str(error)) from error
+        raise error_type(str(error)) from None  # mitmproxy logs it with all that it came from
 
 
 def in_force(options: Any) -> InForce:
@@ -67,7 +67,7 @@ def in_force(options: Any) -> InForce:
     try:
         return InForce.of(options.midstream_config)
     except ValueError as error:
-        raise ValueError(f"midstream_config: {error}") from error
+        raise ValueError(f"midstream_config: {error}") from None
 
 
 def db_path(option: str) -> Path:
