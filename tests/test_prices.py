@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream import prices
+from midstream.dialects.gemini.parts import read_usage
 from midstream.events import Usage
 from midstream.prices import COST_LIMIT, cost_usd
 from midstream.providers import PROVIDERS
@@ -111,8 +112,17 @@ def test_what_anthropic_prices_apart_is_priced_apart(raw: dict[str, Any], millio
             "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 200}, {"modality": "AUDIO", "tokenCount": 800}],
             "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 70}],
         },
+        {
+            "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 800}],
+            "responseTokensDetails": [{"modality": "TEXT", "tokenCount": 30}, {"modality": "AUDIO", "tokenCount": 70}],
+        },
+        {
+            "input_tokens_by_modality": [{"modality": "text", "tokens": 200}, {"modality": "audio", "tokens": 500}],
+            "tool_use_tokens_by_modality": [{"modality": "audio", "tokens": 300}],
+            "output_tokens_by_modality": [{"modality": "audio", "tokens": 70}],
+        },
     ],
-    ids=["chat", "realtime", "gemini"],
+    ids=["chat", "realtime", "gemini", "gemini live", "gemini interactions"],
 )
 def test_audio_has_its_own_price(raw: dict[str, Any]) -> None:
     assert cost_usd("acme", "m-audio", Usage(1000, 100, raw=raw)) == pytest.approx(
@@ -129,6 +139,49 @@ def test_cached_audio_has_its_own_price() -> None:
     }
     usage = Usage(1000, 0, cached_tokens=300, raw={"input_token_details": details})
     assert cost_usd("acme", "m-audio", usage) == pytest.approx((100 * 2 + 100 * 0.2 + 600 * 40 + 200 * 1) / 1e6)
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize(
+    ("raw", "cached_audio"),
+    [
+        (
+            {
+                "input_token_details": {
+                    "audio_tokens": 800,
+                    "cached_tokens_details": {"text_tokens": 128, "audio_tokens": 0},
+                }
+            },
+            0,
+        ),
+        ({"prompt_tokens_details": {"audio_tokens": 800, "cached_tokens": 128}}, 0),
+        ({"promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 900}]}, 28),
+        (
+            {
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 800}],
+                "cacheTokensDetails": [
+                    {"modality": "AUDIO", "tokenCount": 100},
+                    {"modality": "TEXT", "tokenCount": 28},
+                ],
+            },
+            100,
+        ),
+        (
+            {
+                "input_tokens_by_modality": [{"modality": "audio", "tokens": 800}],
+                "cached_tokens_by_modality": [{"modality": "audio", "tokens": 100}],
+            },
+            100,
+        ),
+    ],
+    ids=["realtime, text alone", "chat does not say", "only so much was text", "gemini", "gemini interactions"],
+)
+def test_audio_beside_a_cache_keeps_its_price(raw: dict[str, Any], cached_audio: int) -> None:
+    audio = 900 if cached_audio == 28 else 800
+    text, cached = 1000 - audio, 128 - cached_audio
+    expected = (text - cached) * 2 + cached * 0.2 + (audio - cached_audio) * 40 + cached_audio
+    cost = cost_usd("acme", "m-audio", Usage(1000, 0, cached_tokens=128, raw=raw))
+    assert cost == pytest.approx(expected / 1e6)
 
 
 @pytest.mark.usefixtures("listed")
@@ -233,6 +286,26 @@ def test_the_installed_list_prices_the_models_of_the_large_providers(monkeypatch
         assert (cost_usd(provider, name, Usage(1000, 1000)) or 0) > 0, name
 
 
+@pytest.mark.parametrize(
+    ("name", "usage", "dollars"),
+    [
+        (
+            "gemini-3.1-flash-live-preview",
+            {
+                **{"promptTokenCount": 1000, "responseTokenCount": 500},
+                "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 900}],
+                "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 500}],
+            },
+            0.008775,
+        ),
+    ],
+)
+def test_what_gemini_says_and_makes_is_priced_as_what_it_is(name: str, usage: dict[str, Any], dollars: float) -> None:
+    (read,) = read_usage(usage)
+    assert isinstance(read, Usage)
+    assert cost_usd("google", name, read, datetime(2026, 3, 1, tzinfo=UTC)) == pytest.approx(dollars)
+
+
 def test_lookups_are_bounded_whatever_names_come() -> None:
     snapshot = data_snapshot.get_snapshot()
     for i in range(20):
@@ -262,10 +335,11 @@ json_values = st.recursive(
 KEYS = [
     *("cost", "cost_in_usd_ticks", "is_byok", "cost_details", "cache_creation", "server_tool_use"),
     *("prompt_tokens_details", "input_token_details", "completion_tokens_details", "promptTokensDetails"),
+    *("responseTokensDetails", "cacheTokensDetails", "toolUsePromptTokensDetails", "output_tokens_by_modality"),
 ]
 INNER = [
     *("audio_tokens", "total_cost", "cached_tokens_details", "ephemeral_1h_input_tokens", "web_search_requests"),
-    *("modality", "tokenCount"),
+    *("modality", "tokenCount", "tokens", "image_tokens"),
 ]
 raws = st.dictionaries(
     st.sampled_from(KEYS), json_values | st.dictionaries(st.sampled_from(INNER), json_values, max_size=3), max_size=4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from genai_prices import data_snapshot, types
 
 from midstream.events import Usage
-from midstream.wire.json_text import as_dict, as_int, as_list
+from midstream.wire.json_text import as_dict, as_int, as_list, as_str
 
 LOOKUPS = 1024
 """Models whose place in the price list is remembered. (genai-prices remembers every name it is asked, without bound.)"""
@@ -24,6 +24,20 @@ TICKS_PER_USD = 10_000_000_000
 
 COST_LIMIT = 1_000_000.0
 """Dollars: what no answer costs. A larger sum is a slip or a lie, and would spoil every total it is part of."""
+
+MODALITIES = ("audio",)
+"""What may have a price of its own beside text."""
+
+_INPUT = ("prompt_tokens_details", "input_token_details", "input_tokens_details")  # OpenAI chat, Realtime, Responses
+_INPUT_LISTS = ("promptTokensDetails", "input_tokens_by_modality")  # Gemini: generateContent and Live, Interactions
+_TOOL_LISTS = ("toolUsePromptTokensDetails", "tool_use_tokens_by_modality")
+_OUTPUT = ("completion_tokens_details", "output_token_details", "output_tokens_details")
+_OUTPUT_LISTS = (
+    "candidatesTokensDetails",
+    "responseTokensDetails",
+    "output_tokens_by_modality",
+)  # the second is Live's
+_CACHED_LISTS = ("cacheTokensDetails", "cached_tokens_by_modality")
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +92,7 @@ def _list_price(provider_price_id: str, model: str, usage: Usage, when: datetime
     plain = _plain_counts(usage)
     try:
         price = priced.calc_price(
-            types.Usage(**plain, **_detailed_counts(usage.raw)), provider, genai_request_timestamp=when
+            types.Usage(**plain, **_detailed_counts(usage.raw, plain)), provider, genai_request_timestamp=when
         )
     except (ValueError, TypeError):  # details that contradict the sums or one another
         price = priced.calc_price(types.Usage(**plain), provider, genai_request_timestamp=when)
@@ -108,20 +122,56 @@ def _plain_counts(usage: Usage) -> dict[str, int]:
     return counts | {key: n for key, n in (("cache_read_tokens", read), ("cache_write_tokens", write)) if n}
 
 
-def _detailed_counts(raw: Mapping[str, Any]) -> dict[str, int]:
-    """What has a price of its own within the sums: audio, Anthropic's one-hour cache writes and its web searches."""
-    given = as_dict(raw.get("prompt_tokens_details") or raw.get("input_token_details"))
-    made = as_dict(raw.get("completion_tokens_details") or raw.get("output_token_details"))
+def _detailed_counts(raw: Mapping[str, Any], plain: Mapping[str, int]) -> dict[str, int]:
+    """What has a price of its own within the sums: audio, Anthropic's one-hour cache writes and its web
+    searches."""
+    given, made = _modalities(raw, (*_INPUT, *_INPUT_LISTS)), _modalities(raw, (*_OUTPUT, *_OUTPUT_LISTS))
+    for modality, count in _modalities(raw, _TOOL_LISTS).items():
+        given[modality] = given.get(modality, 0) + count
     counts = {
-        "input_audio_tokens": given.get("audio_tokens") or _modality(raw.get("promptTokensDetails"), "AUDIO"),
-        "output_audio_tokens": made.get("audio_tokens") or _modality(raw.get("candidatesTokensDetails"), "AUDIO"),
-        "cache_audio_read_tokens": as_dict(given.get("cached_tokens_details")).get("audio_tokens"),
-        "cache_write_1h_tokens": as_dict(raw.get("cache_creation")).get("ephemeral_1h_input_tokens"),
-        "web_searches": as_dict(raw.get("server_tool_use")).get("web_search_requests"),
+        "cache_write_1h_tokens": _count(as_dict(raw.get("cache_creation")).get("ephemeral_1h_input_tokens")),
+        "web_searches": _count(as_dict(raw.get("server_tool_use")).get("web_search_requests")),
+        **{f"input_{modality}_tokens": count for modality, count in given.items()},
+        **{f"output_{modality}_tokens": count for modality, count in made.items()},
     }
-    return {key: count for key, value in counts.items() if (count := as_int(value)) is not None and count > 0}
+    return {key: count for key, count in counts.items() if count} | _cached(raw, plain, given)
 
 
-def _modality(details: Any, modality: str) -> int:
-    parts = [as_dict(part) for part in as_list(details)]
-    return sum(as_int(part.get("tokenCount")) or 0 for part in parts if part.get("modality") == modality)
+def _cached(raw: Mapping[str, Any], plain: Mapping[str, int], given: Mapping[str, int]) -> dict[str, int]:
+    """How much of what was read from a cache was audio. genai-prices refuses to price such input beside a
+    cache that does not say this, be it 0. Who does not say it had text read first: the cheapest that the sums allow."""
+    cached = plain.get("cache_read_tokens", 0)
+    if not cached:
+        return {}
+    of_input = _first(raw, _INPUT)
+    details = as_dict(of_input).get("cached_tokens_details") or _first(raw, _CACHED_LISTS)
+    said, left = _read_modalities(details), cached - max(plain["input_tokens"] - sum(given.values()), 0)
+    counts = {}
+    for modality, count in given.items():
+        read = min(said.get(modality, 0) if details else max(left, 0), count, cached)
+        left -= read
+        counts[f"cache_{modality}_read_tokens"] = read
+    return counts
+
+
+def _modalities(raw: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
+    return _read_modalities(_first(raw, names))
+
+
+def _first(raw: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((details for name in names if (details := raw.get(name))), None)
+
+
+def _read_modalities(details: Any) -> dict[str, int]:
+    """OpenAI's object (`audio_tokens`), or Google's list of modalities with their counts; without what is 0."""
+    fields, parts = as_dict(details), [as_dict(part) for part in as_list(details)]
+    counts = {modality: _count(fields.get(f"{modality}_tokens")) for modality in MODALITIES}
+    for part in parts:
+        modality = as_str(part.get("modality")).lower()
+        if modality in counts:
+            counts[modality] += _count(part.get("tokenCount")) or _count(part.get("tokens"))
+    return {modality: count for modality, count in counts.items() if count}
+
+
+def _count(value: Any) -> int:
+    return max(as_int(value) or 0, 0)
