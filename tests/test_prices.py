@@ -33,6 +33,13 @@ AUDIO_PER_MILLION = {
     "cache_audio_read_mtok": "1",
     "output_audio_mtok": "80",
 }
+IMAGES_PER_MILLION = {
+    "input_mtok": "2",
+    "output_mtok": "10",
+    "input_image_mtok": "3",
+    "input_video_mtok": "4",
+    "output_image_mtok": "100",
+}
 
 
 @pytest.fixture
@@ -49,6 +56,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [
         model("m-1", types.ModelPrice(**{key: Decimal(value) for key, value in PER_MILLION.items()})),
         model("m-audio", types.ModelPrice(**{key: Decimal(value) for key, value in AUDIO_PER_MILLION.items()})),
+        model("m-images", types.ModelPrice(**{key: Decimal(value) for key, value in IMAGES_PER_MILLION.items()})),
         model("m-hours", [day, cheap_at_night]),
         model("m-tiers", types.ModelPrice(input_mtok=tiers, output_mtok=Decimal(1))),
     ]
@@ -185,6 +193,17 @@ def test_audio_beside_a_cache_keeps_its_price(raw: dict[str, Any], cached_audio:
 
 
 @pytest.mark.usefixtures("listed")
+def test_images_and_video_have_their_own_prices() -> None:
+    given = [{"modality": "IMAGE", "tokenCount": 300}, {"modality": "VIDEO", "tokenCount": 200}]
+    made = [{"modality": "TEXT", "tokenCount": 10}, {"modality": "IMAGE", "tokenCount": 1290}]
+    raw = {"promptTokensDetails": given, "candidatesTokensDetails": made}
+    prompt, answer = 500 * 2 + 300 * 3 + 200 * 4, 10 * 10 + 1290 * 100
+    assert cost_usd("acme", "m-images", Usage(1000, 1300, raw=raw)) == pytest.approx((prompt + answer) / 1e6)
+    plain = (2000 + 13000) / 1e6
+    assert cost_usd("acme", "m-audio", Usage(1000, 1300, raw=raw)) == pytest.approx(plain), "no price of its own"
+
+
+@pytest.mark.usefixtures("listed")
 def test_details_that_contradict_the_sum_leave_the_sum() -> None:
     raw = {"prompt_tokens_details": {"audio_tokens": 5000}}
     assert cost_usd("acme", "m-audio", Usage(1000, 100, raw=raw)) == pytest.approx(3000 / 1e6)
@@ -297,6 +316,14 @@ def test_the_installed_list_prices_the_models_of_the_large_providers(monkeypatch
                 "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 500}],
             },
             0.008775,
+        ),
+        (
+            "gemini-2.5-flash-image",
+            {
+                **{"promptTokenCount": 10, "candidatesTokenCount": 1290},
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+            },
+            0.038703,
         ),
     ],
 )

@@ -25,7 +25,7 @@ TICKS_PER_USD = 10_000_000_000
 COST_LIMIT = 1_000_000.0
 """Dollars: what no answer costs. A larger sum is a slip or a lie, and would spoil every total it is part of."""
 
-MODALITIES = ("audio",)
+MODALITIES = ("audio", "image", "video")
 """What may have a price of its own beside text."""
 
 _INPUT = ("prompt_tokens_details", "input_token_details", "input_tokens_details")  # OpenAI chat, Realtime, Responses
@@ -123,7 +123,7 @@ def _plain_counts(usage: Usage) -> dict[str, int]:
 
 
 def _detailed_counts(raw: Mapping[str, Any], plain: Mapping[str, int]) -> dict[str, int]:
-    """What has a price of its own within the sums: audio, Anthropic's one-hour cache writes and its web
+    """What has a price of its own within the sums: audio, images and video, Anthropic's one-hour cache writes and its web
     searches."""
     given, made = _modalities(raw, (*_INPUT, *_INPUT_LISTS)), _modalities(raw, (*_OUTPUT, *_OUTPUT_LISTS))
     for modality, count in _modalities(raw, _TOOL_LISTS).items():
@@ -138,7 +138,7 @@ def _detailed_counts(raw: Mapping[str, Any], plain: Mapping[str, int]) -> dict[s
 
 
 def _cached(raw: Mapping[str, Any], plain: Mapping[str, int], given: Mapping[str, int]) -> dict[str, int]:
-    """How much of what was read from a cache was audio. genai-prices refuses to price such input beside a
+    """How much of what was read from a cache was audio, images or video. genai-prices refuses to price such input beside a
     cache that does not say this, be it 0. Who does not say it had text read first: the cheapest that the sums allow."""
     cached = plain.get("cache_read_tokens", 0)
     if not cached:
