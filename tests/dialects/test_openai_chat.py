@@ -240,3 +240,24 @@ def test_prompt() -> None:
     }
     assert OPENAI_CHAT.prompt(body) == ["be brief", "what is", "this", "f", '{"x":1}', "result"]
     assert OPENAI_CHAT.prompt({"messages": 5}) == []
+
+
+def test_tools_and_the_answers_schema_are_input_that_no_rule_counts_exactly() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
+    assert (OPENAI_CHAT.prompt(body), OPENAI_CHAT.template_tokens(body)) == (["hi"], 7)
+    said = {
+        "tools": [tool],
+        "functions": [{"name": "g"}],
+        "response_format": {"json_schema": {"name": "s", "schema": {}}},
+    }
+    texts = [
+        '[{"type":"function","function":{"name":"f","parameters":{}}}]',
+        '[{"name":"g"}]',
+        '{"name":"s","schema":{}}',
+    ]
+    assert OPENAI_CHAT.prompt(body | said) == [*texts, "hi"]
+    for (key, value), text in zip(said.items(), texts, strict=True):
+        assert OPENAI_CHAT.prompt(body | {key: value}) == [text, "hi"]
+        assert OPENAI_CHAT.template_tokens(body | {key: value}) is None, key
+    assert OPENAI_CHAT.prompt(body | {"tools": [], "response_format": {"type": "json_object"}}) == ["hi"]

@@ -195,6 +195,16 @@ def test_the_prompt_is_the_instructions_and_every_text_of_the_input() -> None:
     assert texts == ["zero", "one", "two", "f", "{}", "three", "four", "five"]
 
 
+def test_tools_and_the_answers_schema_are_input() -> None:
+    said = {
+        "tools": [{"type": "function", "name": "f"}],
+        "text": {"format": {"type": "json_schema", "schema": {"x": 1}}},
+    }
+    texts = ["zero", '[{"type":"function","name":"f"}]', '{"x":1}', "hi"]
+    assert OPENAI_RESPONSES.prompt({"instructions": "zero", "input": "hi", **said}) == texts
+    assert OPENAI_RESPONSES.prompt({"input": "hi", "text": {"format": {"type": "text"}}, "tools": []}) == ["hi"]
+
+
 # Over WebSocket
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import Dialect, RequestFacts
 from midstream.dialects.openai.chat_answer import ChatEncoder, write_answer, write_error, write_failure
 from midstream.dialects.openai.chat_functions import whole_with_functions, with_functions
@@ -143,7 +144,9 @@ def read_request(path: str, body: Json) -> RequestFacts:
 
 
 def _prompt(body: Json) -> list[str]:
-    texts: list[str] = []
+    """What goes in front of the conversation as JSON (tools, the schema of the answer), then every text of every message."""
+    schema = as_dict(body.get("response_format")).get("json_schema")
+    texts = [arguments_text(said) for said in (body.get("tools"), body.get("functions"), schema) if said]
     for message in as_list(body.get("messages")):
         fields = as_dict(message)
         content = fields.get("content")

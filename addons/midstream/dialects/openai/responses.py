@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, AnswerOptions, Decoder, Dialect, RequestFacts
 from midstream.dialects.openai.background import read_on
 from midstream.dialects.openai.chat_answer import write_error
@@ -164,8 +165,10 @@ def read_request(path: str, body: Json) -> RequestFacts:
 
 
 def prompt(body: Json) -> list[str]:
-    """The instructions, then every text of every input item."""
-    texts = [as_str(body.get("instructions")), *_texts(body.get("input"))]
+    """The instructions, tools and the schema of the answer as JSON, then every text of every input item."""
+    schema = as_dict(as_dict(body.get("text")).get("format")).get("schema")
+    as_json = [arguments_text(said) for said in (body.get("tools"), schema) if said]
+    texts = [as_str(body.get("instructions")), *as_json, *_texts(body.get("input"))]
     return [text for text in texts if text]
 
 
