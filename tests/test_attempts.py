@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from midstream.attempts import Attempt, add_up, cost, source, tokens
+from midstream.attempts import Attempt, add_up, cost, rate, source, tokens
 from midstream.events import END, Event, Failure, Finish, Reasoning, Start, Text, Usage
 from midstream.observation import Observation, Outcome, StreamRecord
 from midstream.records import NEXT_LENGTH
@@ -335,7 +335,17 @@ def test_usage_is_the_sum_of_what_was_billed() -> None:
     row = settle(observation, 5, "truncated")
     assert (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens) == (20, 40, 8, 10)
     assert row.usage_source == "provider"
-    assert row.tokens_per_s == pytest.approx(20)
+    assert row.tokens_per_s == pytest.approx((40 - 10) / 2)  # nothing was sent of the reasoning
+
+
+def test_each_attempts_hidden_reasoning_is_left_out_of_the_rate() -> None:
+    usage = Usage(10, 20, reasoning_tokens=5)
+    told = {"usage": usage, "output_tokens": 20, "chunks": 1}
+    hidden, shown = attempt(**told), attempt(**told, reasoned=True)
+    counted = attempt(**{**told, "output_tokens": 30})  # of its text alone, in which no hidden reasoning is
+    assert rate([hidden, shown, counted], 2.0) == pytest.approx((15 + 20 + 30) / 2)
+    assert rate([hidden, attempt(chunks=1)], 2.0) is None
+    assert rate([hidden], 0.0) is None
 
 
 def test_a_sum_of_which_a_part_is_unknown_is_unknown() -> None:

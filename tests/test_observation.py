@@ -42,6 +42,25 @@ def test_tokens_per_second_is_over_the_generation_without_the_wait() -> None:
     assert (row.input_tokens, row.output_tokens, row.usage_source) == (10, 50, "provider")
 
 
+@pytest.mark.parametrize(
+    ("first", "rate"),
+    [(Text("a"), 50.0), (Reasoning("", signature="s"), 50.0), (Reasoning("hm"), 2050 / 21)],
+    ids=["hidden", "a signature alone", "shown"],
+)
+def test_reasoning_that_nobody_saw_come_makes_no_stream_faster(first: Event, rate: float) -> None:
+    """20 s of silence, then a second of text: of the reasoning's tokens only those that were sent came in that time."""
+    at = 0.0 if rate > 50 else 20.0
+    usage = Usage(10, 2050, reasoning_tokens=2000)
+    row = observe((at, [first]), (20.0, [Text("a")]), (21.0, [Text("b"), Finish("stop"), usage, END]))
+    assert row.tokens_per_s == pytest.approx(rate)
+    assert (row.output_tokens, row.reasoning_tokens) == (2050, 2000)
+
+
+def test_an_answer_of_hidden_reasoning_alone_has_no_rate() -> None:
+    usage = Usage(10, 20, reasoning_tokens=20)
+    assert observe((1.0, [Text("a")]), (2.0, [Text("b"), usage, END])).tokens_per_s is None
+
+
 def test_a_stream_with_one_content_event_has_no_rate_and_nogaps() -> None:
     row = observe((1.0, [Text("a"), Usage(1, 1), END]))
     assert (row.tokens_per_s, row.gap_p50_ms, row.gap_max_ms) == (None, None, None)

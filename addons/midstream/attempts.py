@@ -19,7 +19,7 @@ class Attempt(AttemptRecord):
 
     began: on the stream's clock. prices: the provider's id in the price list. served: the model that the answer named.
     usage: the provider's last word. chunks: content events. text: output that no tokenizer has seen yet; plain_text: whether
-    all output was text.
+    all output was text. reasoned: whether the model's reasoning, or its summary, was sent.
     """
 
     began: float
@@ -28,6 +28,7 @@ class Attempt(AttemptRecord):
     usage: Usage | None = None
     chunks: int = 0
     plain_text: bool = True
+    reasoned: bool = False
     text: list[str] = field(default_factory=list)
 
     @property
@@ -42,6 +43,14 @@ class Attempt(AttemptRecord):
         if self.chunks:
             return self.output_tokens is None or self.input_tokens is None
         return self.ended == "complete" and self.input_tokens is None
+
+    @property
+    def hidden(self) -> int:
+        """Tokens of reasoning within `output_tokens` that nobody saw come: their time is the wait for the first content."""
+        usage = self.usage
+        if self.reasoned or usage is None or usage.output_tokens is None or usage.output_tokens != self.output_tokens:
+            return 0
+        return min(max(usage.reasoning_tokens or 0, 0), usage.output_tokens)
 
     def note(self, said: str) -> None:
         """What followed, in a few words, behind what is noted already."""
@@ -115,6 +124,15 @@ def tokens(attempts: Sequence[Attempt], column: Literal["input_tokens", "output_
     counts: list[int | None] = [getattr(attempt, column) for attempt in attempts]
     unknown = any(attempt.chunks and count is None for attempt, count in zip(attempts, counts, strict=True))
     return None if unknown else _sum(counts)
+
+
+def rate(attempts: Sequence[Attempt], seconds: float) -> float | None:
+    """Tokens per second of what came, over the time from the first content to the last; None where that is not known."""
+    billed = tokens(attempts, "output_tokens")
+    if billed is None or seconds <= 0:
+        return None
+    seen = billed - sum(attempt.hidden for attempt in attempts)
+    return seen / seconds if seen > 0 else None
 
 
 def source(attempts: Sequence[Attempt]) -> UsageSource | None:

@@ -149,8 +149,13 @@ class Observation:
                 self.text_size += len(event.text)
                 continue
             match event:
-                case Reasoning(text=text) | Refusal(text=text):
-                    content += bool(text)  # a signature alone is no content
+                case Reasoning(text=text):
+                    if text:  # a signature alone is no content
+                        content += 1
+                        self.attempt.reasoned = True
+                    self._keep_other(text)
+                case Refusal(text=text):
+                    content += bool(text)
                     self._keep_other(text)
                 case ToolCall(name=name, arguments=arguments):
                     content += 1
@@ -291,10 +296,5 @@ class Observation:
         record.cached_tokens, record.reasoning_tokens = billed.cached_tokens, billed.reasoning_tokens
         record.usage_source = tries.source(self.attempts)
         record.cost_usd = tries.cost(self.attempts)
-        self._rate()
-
-    def _rate(self) -> None:
-        """Tokens per second over the generation: first content to last."""
-        tokens = self.record.output_tokens
-        if tokens and self._first is not None and self._last > self._first:
-            self.record.tokens_per_s = tokens / (self._last - self._first)
+        if self._first is not None:
+            record.tokens_per_s = tries.rate(self.attempts, self._last - self._first)
