@@ -56,6 +56,11 @@ def test_reasoning_that_nobody_saw_come_makes_no_stream_faster(first: Event, rat
     assert (row.output_tokens, row.reasoning_tokens) == (2050, 2000)
 
 
+def test_what_is_no_count_of_tokens_reaches_no_row_whatever_the_dialect() -> None:
+    row = observe((1.0, [Text("a"), Usage(2**70, -7, 2**53, -1, 5, raw={}), END]))
+    assert (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens) == (None, None, None, 5)
+
+
 def test_an_answer_of_hidden_reasoning_alone_has_no_rate() -> None:
     usage = Usage(10, 20, reasoning_tokens=20)
     assert observe((1.0, [Text("a")]), (2.0, [Text("b"), usage, END])).tokens_per_s is None

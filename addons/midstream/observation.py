@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from midstream import attempts as tries
 from midstream.attempts import Attempt
+from midstream.dialects.token_counts import plausible
 from midstream.events import (
     Asked,
     End,
@@ -175,7 +176,7 @@ class Observation:
             case Start(model=model) if model:
                 self.record.model_served = self.attempt.served = named(model)
             case Usage():
-                self.usage = event
+                self.usage = plausible(event)
                 self._reported = self.record.chunks + content
             case Finish(reason=reason, choice=choice):
                 if choice == 0 or self.record.finish_reason is None:
@@ -242,7 +243,9 @@ class Observation:
         elif self.malformed:
             record.error_type, record.error = "malformed", self._malformed_error()
         self._close(now)
-        self._time()
+        if self.gaps:
+            record.gap_p50_ms, record.gap_p95_ms = self.gaps.percentile(0.50), self.gaps.percentile(0.95)
+            record.gap_max_ms = self.gaps.largest
         self.total()
         return record
 
@@ -280,12 +283,6 @@ class Observation:
 
     def _malformed_error(self) -> str:
         return clean(f"{self.malformed} malformed: {self._first_malformed}", ERROR_LENGTH)
-
-    def _time(self) -> None:
-        if self.gaps:
-            self.record.gap_p50_ms = self.gaps.percentile(0.50)
-            self.record.gap_p95_ms = self.gaps.percentile(0.95)
-            self.record.gap_max_ms = self.gaps.largest
 
     def total(self) -> None:
         """Sum up what the attempts were billed. Called again once a tokenizer has counted, and a price list was asked."""

@@ -154,5 +154,11 @@ def test_usage_counts_thoughts_as_output_and_tool_results_as_input() -> None:
     assert raw["totalTokenCount"] == 507 + 276
 
 
+def test_usage_that_no_count_can_be_is_none() -> None:
+    raw = {"promptTokenCount": 2**70, "candidatesTokenCount": -1, "responseTokenCount": 7, "thoughtsTokenCount": 2**53}
+    (usage,) = [e for e in decode(chunk(usageMetadata=raw)) if isinstance(e, Usage)]
+    assert usage == Usage(None, 7, None, None, None, raw)
+
+
 def test_usage_that_counts_nothing_is_none() -> None:
     assert decode(chunk(usageMetadata={"trafficType": "ON_DEMAND"})) == [TRUNCATED]

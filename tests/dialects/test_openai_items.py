@@ -144,6 +144,11 @@ def test_encrypted_reasoning_is_a_signature() -> None:
     assert decode(created(), added(item), done(item), completed(item)) == [START, Reasoning("", 0, 0, "gAAA"), *WHOLE]
 
 
+def test_usage_that_no_count_can_be_is_none() -> None:
+    usage = {"input_tokens": 2**70, "output_tokens": -1, "output_tokens_details": {"reasoning_tokens": 2**53}}
+    assert Usage(raw=usage) in decode(completed(usage=usage))
+
+
 def test_usage_has_its_details() -> None:
     usage = {
         "input_tokens": 10,

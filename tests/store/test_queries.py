@@ -193,6 +193,22 @@ def test_stats_of_a_group(path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("by", ["model", "provider", "hour"])
+def test_rows_whose_numbers_no_count_can_be_spoil_no_sum(path: Path, by: Any) -> None:
+    """As older midstreams have written them: two of them overflow SQLite's sum."""
+    numbers = [5, 2**63 - 1, 2**63 - 1, -(2**63), None]
+    some = [finished(f"a{n}", input_tokens=number, cached_tokens=2**62) for n, number in enumerate(numbers)]
+    with fill(path, some) as reader:
+        (row,) = reader.stats(by)
+    assert (row["streams"], row["input_tokens"], row["cached_tokens"]) == (5, 5, None)
+
+
+def test_even_the_largest_counts_have_a_sum(path: Path) -> None:
+    with fill(path, [finished(f"a{n}", input_tokens=2**53 - 1) for n in range(1200)]) as reader:
+        (row,) = reader.stats()
+    assert row["input_tokens"] == 2**63 - 1
+
+
 def test_stats_of_streams_that_have_no_values(path: Path) -> None:
     (row,) = fill(path, [record("a")]).stats()
     assert row["model"] == ""

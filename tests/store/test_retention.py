@@ -95,6 +95,28 @@ def test_an_hour_keeps_sums_ranges_and_exact_percentiles(conn: sqlite3.Connectio
     assert row["duration_ms_count"] == 0
 
 
+def test_numbers_that_no_count_can_be_are_in_no_hour_and_an_hour_that_has_them_spoils_no_sum(
+    conn: sqlite3.Connection, path: Path
+) -> None:
+    for n, number in enumerate([5, 2**63 - 1, 2**63 - 1, -7]):
+        put(conn, f"{n}", NOON - timedelta(minutes=1), input_tokens=number)
+    roll_up(conn)
+    [row] = hours(conn)
+    assert (row["streams"], row["input_tokens"]) == (4, 5)
+    conn.execute("UPDATE hours SET output_tokens = ?", (2**63 - 1,))
+    conn.execute(
+        "INSERT INTO hours (hour, provider, model, streams, output_tokens) VALUES ('2026-01-31T09', 'openai', 'gpt', 1, 9)"
+    )
+    conn.execute(
+        "INSERT INTO hours (hour, provider, model, output_tokens) VALUES ('2026-01-31T08', 'openai', 'gpt', ?)",
+        (2**63 - 1,),
+    )
+    conn.commit()
+    with open_reader(path) as reader:
+        [stats] = reader.stats()
+    assert (stats["input_tokens"], stats["output_tokens"]) == (5, 9)
+
+
 def test_hours_providers_and_models_stand_apart(conn: sqlite3.Connection) -> None:
     put(conn, "1", NOON - timedelta(hours=1))
     put(conn, "2", NOON - timedelta(hours=2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,20 @@ def test_of_many_streams_an_even_sample_is_ranked(tmp_path: Path, monkeypatch: p
 def test_a_stream_of_a_clock_ahead_does_no_harm(tmp_path: Path) -> None:
     answer = ask(tmp_path / "a.db", at(-86400, ttft_ms=1.0), at(61))
     assert sum(bucket["streams"] for bucket in answer["buckets"]) == 1
+
+
+def test_rows_whose_numbers_no_count_can_be_spoil_no_sum(tmp_path: Path) -> None:
+    path = tmp_path / "streams.db"
+    tries = tuple(AttemptRecord(stream_id=f"s{n}", n=1, provider="p", model="m", started_at=utc(NOW)) for n in range(3))
+    ask(path, *(at(5, f"s{n}", output_tokens=n) for n in range(3)), attempts=tries)
+    with contextlib.closing(sqlite3.connect(path)) as conn, conn:
+        for table, key in (("streams", "id"), ("attempts", "stream_id")):
+            conn.execute(f"UPDATE {table} SET output_tokens = 7, {key} = 'f' || {key}")
+            conn.execute(f"UPDATE {table} SET output_tokens = ? WHERE {key} <> 'fs0'", (2**63 - 1,))
+    with open_reader(path) as reader:
+        answer = history(reader, "1h", NOW)
+    assert [bucket["output_tokens"] for bucket in filled(answer)] == [7]
+    assert [target["output_tokens"] for target in answer["targets"]] == [7]
 
 
 def test_targets_are_those_of_the_attempts(tmp_path: Path) -> None:

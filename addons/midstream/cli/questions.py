@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from midstream.store.survey import sum_of
+
 DATABASE = "midstream"
 """What Datasette calls the database, whatever its file's name."""
 
@@ -57,7 +59,9 @@ QUESTIONS = {
         "Who spends what?",
         "By program, gateway key and model over the last days (7, if left empty); of the streams whose price is known.",
         f"""SELECT app, key, {MODEL} AS model, count(*) AS streams, round(sum(cost_usd), 4) AS cost_usd,
-  sum(input_tokens) AS input_tokens, sum(cached_tokens) AS cached_tokens, sum(output_tokens) AS output_tokens,
+  {sum_of("input_tokens")},
+  {sum_of("cached_tokens")},
+  {sum_of("output_tokens")},
   count(*) - count(cost_usd) AS without_price
 FROM streams WHERE started_at >= {SINCE}
 GROUP BY app, key, {MODEL} ORDER BY sum(cost_usd) DESC, streams DESC""",

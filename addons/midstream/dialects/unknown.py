@@ -10,9 +10,10 @@ import binascii
 from typing import Any
 
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts, read_error
+from midstream.dialects.token_counts import count
 from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Start, Text, Usage
 from midstream.wire import Frame
-from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
+from midstream.wire.json_text import Json, as_dict, as_list, as_str, parse_json
 
 DEPTH = 6
 """How deep an unknown object is searched."""
@@ -72,7 +73,7 @@ def read(body: Json, *, event: str = "") -> list[Event]:
 
 
 def _count(usage: Json, keys: tuple[str, ...]) -> int | None:
-    return next((n for key in keys if (n := as_int(usage.get(key))) is not None), None)
+    return count(*(usage.get(key) for key in keys))
 
 
 def _find(body: Json, keys: tuple[str, ...], depth: int = DEPTH) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from midstream.dialects.token_counts import TOKEN_LIMIT
 from midstream.gaps import percentile
 from midstream.records import utc
 from midstream.store.survey import OUTCOMES
@@ -127,7 +128,7 @@ def _sums(group: list[Row]) -> Iterator[Any]:
         yield sum(row["outcome"] == outcome for row in group)
     yield sum(row["outcome"] == "complete" and (row["attempts"] or 0) > 1 for row in group)
     for column in ADDED:
-        yield _sum(row[column] for row in group)
+        yield _sum(_plausible(column, row[column]) for row in group)
     yield sum(row["cost_usd"] is not None for row in group)
     for column in FAILED:
         yield _sum(row[column] for row in group)
@@ -136,7 +137,12 @@ def _sums(group: list[Row]) -> Iterator[Any]:
 def _sum(values: Iterable[Any]) -> Any:
     known = [value for value in values if value is not None]
     total = sum(known) if known else None
-    return min(total, 2**63 - 1) if isinstance(total, int) else total
+    return min(total, TOKEN_LIMIT) if isinstance(total, int) else total
+
+
+def _plausible(column: str, value: Any) -> Any:
+    """A row of an older midstream may hold what is no token count."""
+    return None if column.endswith("_tokens") and value is not None and not 0 <= value <= TOKEN_LIMIT else value
 
 
 def _spread(group: list[Row]) -> Iterator[float | None]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+from midstream.dialects.token_counts import TOKEN_LIMIT
 from midstream.records import AttemptRecord, StreamRecord, utc
 
 STREAM = tuple(f.name for f in fields(StreamRecord))
@@ -81,5 +82,5 @@ def _fit_value(value: Any) -> Any:
     if value is None or isinstance(value, float):
         return value
     if isinstance(value, int):
-        return max(-(2**63), min(value, 2**63 - 1))
+        return max(-TOKEN_LIMIT, min(value, TOKEN_LIMIT))  # beyond, sums of rows soon overflow
     return str(value).encode("utf-8", "replace").decode()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from midstream.dialects.token_counts import TOKEN_LIMIT
 from midstream.gaps import percentile
 
 type Row = dict[str, Any]
@@ -88,13 +89,21 @@ def _totals(ask: Ask, by: By, where: tuple[str, list[str]]) -> dict[str, Row]:
     finest = GROUPS["hour"] if by == "hour" else "model_served, model_requested, provider, app"
     sql = f"""
         SELECT {GROUPS[by]} AS name, outcome, count(*) AS streams, count(cost_usd) AS priced,
-            {", ".join(f"sum({column}) AS {column}" for column in SUMS)}
+            {", ".join(map(sum_of, SUMS))}
         FROM streams WHERE {where[0]} GROUP BY {finest}, outcome
     """  # noqa: S608 - names of our own
     groups: dict[str, Row] = {}
     for row in ask(sql, where[1]):
         _add(groups.setdefault(row["name"] or "", _empty()), row)
     return groups
+
+
+def sum_of(column: str) -> str:
+    """The SQL for a column's sum, under the column's name. Of tokens, without what is no count of them, which a row of an older
+    midstream may hold, and as REAL, exact up to 2**53: a sum of INTEGER that overflows is an error."""
+    if not column.endswith("_tokens"):
+        return f"sum({column}) AS {column}"
+    return f"CAST(sum(CASE WHEN {column} BETWEEN 0 AND {TOKEN_LIMIT} THEN {column} + 0.0 END) AS INTEGER) AS {column}"
 
 
 def _empty() -> Row:
@@ -200,7 +209,7 @@ def hours_of(by: By, where: tuple[str, list[str]]) -> tuple[str, list[str]]:
         for name, (measure, q) in PERCENTILES.items()
     )
     sums = ", ".join(f"sum({name}) AS {name}" for name in ("streams", *OUTCOMES))
-    rest = ", ".join(f"sum({name}) AS {name}" for name in (*SUMS, "priced"))
+    rest = ", ".join(map(sum_of, (*SUMS, "priced")))
     sql = f"""
         SELECT {by}, {sums}, {", ".join(means)}, {rest}, sum(streams) AS rolled_up
         FROM hours WHERE {where[0]} GROUP BY {by}

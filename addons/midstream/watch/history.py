@@ -9,6 +9,7 @@ from typing import Any
 
 from midstream.records import utc
 from midstream.store.queries import OUTCOMES, SAMPLE, Filter, Reader, Row
+from midstream.store.survey import sum_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _empty(start: int) -> Row:
 def _sum_up(reader: Reader, buckets: dict[str, Row], values: dict[str, Any]) -> None:
     sql = f"""
         SELECT substr(started_at, 1, :digits) AS bucket, outcome, count(*) AS streams,
-            sum(outcome = 'complete' AND attempts > 1) AS healed, {", ".join(f"sum({name}) AS {name}" for name in SUMS)}
+            sum(outcome = 'complete' AND attempts > 1) AS healed, {", ".join(map(sum_of, SUMS))}
         FROM streams WHERE started_at >= :since GROUP BY bucket, outcome
     """  # noqa: S608 - names of our own
     for row in reader.ask(sql, values):
@@ -120,11 +121,11 @@ def _rank(reader: Reader, buckets: dict[str, Row], measure: tuple[str, str], val
 
 def _targets(reader: Reader, since: datetime) -> list[Row]:
     """Attempts by whom was asked. A stream's id begins with its time in milliseconds, and the table is in its order."""
-    sql = """
+    sql = f"""
         SELECT provider, model, count(*) AS attempts, sum(ended NOT IN ('complete', 'client_gone', 'interrupted')) AS failed,
-            avg(ttft_ms) AS ttft_ms, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
+            avg(ttft_ms) AS ttft_ms, {sum_of("output_tokens")}, sum(cost_usd) AS cost_usd
         FROM attempts WHERE stream_id >= ? AND started_at >= ?
         GROUP BY provider, model ORDER BY attempts DESC LIMIT ?
-    """
+    """  # noqa: S608 - names of our own
     first = f"{int((since.timestamp() - 3600) * 1000):011x}"
     return reader.ask(sql, (first, utc(since), GROUPS))

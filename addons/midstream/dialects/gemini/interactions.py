@@ -12,6 +12,7 @@ from typing import Any
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
 from midstream.dialects.gemini.parts import ID_LIMIT, add, read_media
+from midstream.dialects.token_counts import count
 from midstream.events import (
     END,
     OPAQUE,
@@ -196,9 +197,9 @@ def _ending(interaction: Json, status: str) -> list[Event]:
 def _read_usage(value: Any) -> list[Event]:
     """As in generateContent, total_tokens is the sum of input, output, tools' and thoughts' tokens."""
     usage = as_dict(value)
-    prompt, tools = as_int(usage.get("total_input_tokens")), as_int(usage.get("total_tool_use_tokens"))
-    answer, thoughts = as_int(usage.get("total_output_tokens")), as_int(usage.get("total_thought_tokens"))
-    cached = as_int(usage.get("total_cached_tokens"))
+    prompt, tools = count(usage.get("total_input_tokens")), count(usage.get("total_tool_use_tokens"))
+    answer, thoughts = count(usage.get("total_output_tokens")), count(usage.get("total_thought_tokens"))
+    cached = count(usage.get("total_cached_tokens"))
     if prompt is tools is answer is thoughts is cached is None:
         return []
     return [Usage(add(prompt, tools), add(answer, thoughts), cached, None, thoughts, usage)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from midstream.dialects.arguments import PartialArguments, arguments_text
+from midstream.dialects.token_counts import count
 from midstream.events import Event, Malformed, Media, Reasoning, ServerTool, Text, ToolCall, Usage
-from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str
+from midstream.wire.json_text import Json, as_dict, as_list, as_str
 
 ID_LIMIT = 256
 """Characters kept of a call's id; Google's are below 40."""
@@ -113,9 +114,9 @@ def read_usage(value: Any) -> list[Event]:
     sum of all four. Live calls the answer's count responseTokenCount, on some models.
     """
     usage = as_dict(value)
-    prompt, tools = as_int(usage.get("promptTokenCount")), as_int(usage.get("toolUsePromptTokenCount"))
-    answer = as_int(usage.get("candidatesTokenCount"), as_int(usage.get("responseTokenCount")))
-    thoughts, cached = as_int(usage.get("thoughtsTokenCount")), as_int(usage.get("cachedContentTokenCount"))
+    prompt, tools = count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))
+    answer = count(usage.get("candidatesTokenCount"), usage.get("responseTokenCount"))
+    thoughts, cached = count(usage.get("thoughtsTokenCount")), count(usage.get("cachedContentTokenCount"))
     if prompt is tools is answer is thoughts is cached is None:
         return []
     return [Usage(add(prompt, tools), add(answer, thoughts), cached, None, thoughts, usage)]

@@ -13,6 +13,7 @@ from midstream.dialects.base import TRUNCATED, Dialect, RequestFacts
 from midstream.dialects.ollama.answer import OllamaEncoder, write_answer, write_error, write_failure
 from midstream.dialects.ollama.request import read_conversation, write_request
 from midstream.dialects.ollama.resume import resume
+from midstream.dialects.token_counts import count
 from midstream.events import (
     END,
     OPAQUE,
@@ -28,7 +29,7 @@ from midstream.events import (
     Usage,
 )
 from midstream.wire import Frame
-from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
+from midstream.wire.json_text import Json, as_dict, as_list, as_str, parse_json
 
 _COUNTERS = ("_count", "_duration")
 
@@ -106,7 +107,7 @@ def _said(said: Json, key: str) -> list[Event]:
 def _ending(line: Json) -> list[Event]:
     """Usage, Finish where there is a reason (servers before 0.3.7 give none), END."""
     counters = {key: value for key, value in line.items() if key.endswith(_COUNTERS)}
-    prompt_tokens, answer = as_int(counters.get("prompt_eval_count")), as_int(counters.get("eval_count"))
+    prompt_tokens, answer = count(counters.get("prompt_eval_count")), count(counters.get("eval_count"))
     events: list[Event] = []
     if prompt_tokens is not None or answer is not None:
         events.append(Usage(prompt_tokens, answer, raw=counters))

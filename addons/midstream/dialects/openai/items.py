@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from midstream.dialects.token_counts import count
 from midstream.events import Event, Failure, Media, Reasoning, Refusal, ServerTool, Text, ToolCall, Usage
 from midstream.wire.json_text import EMPTY, Json, as_dict, as_int, as_list, as_str, dump_json
 
@@ -258,11 +259,11 @@ def read_usage(usage: Any) -> list[Event]:
     of_output = as_dict(fields.get("output_tokens_details") or fields.get("output_token_details"))
     return [
         Usage(
-            input_tokens=as_int(fields.get("input_tokens")),
-            output_tokens=as_int(fields.get("output_tokens")),
-            cached_tokens=as_int(of_input.get("cached_tokens")),
-            cache_write_tokens=as_int(of_input.get("cache_write_tokens")),
-            reasoning_tokens=as_int(of_output.get("reasoning_tokens")),
+            input_tokens=count(fields.get("input_tokens")),
+            output_tokens=count(fields.get("output_tokens")),
+            cached_tokens=count(of_input.get("cached_tokens")),
+            cache_write_tokens=count(of_input.get("cache_write_tokens")),
+            reasoning_tokens=count(of_output.get("reasoning_tokens")),
             raw=fields,
         )
     ]
