@@ -157,3 +157,25 @@ def test_claude_does_not_think_over_a_prefill() -> None:
 def test_others_may_think_over_a_prefill() -> None:
     asked = Conversation(model="m", messages=(HI,), reasoning=ReasoningSettings(effort="low"))
     assert rest_of(asked, "Hello", prefill=True, dialect="ollama").reasoning == ReasoningSettings(effort="low")
+
+
+OF_CODEX: dict[str, list[dict[str, Any]]] = {
+    "custom_tool_call_output": [
+        {"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": "*** Begin"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "Done"},
+    ],
+    "local_shell_call_output": [{"type": "local_shell_call_output", "id": "l", "output": "x"}],
+    "mcp_approval_response": [{"type": "mcp_approval_response", "approval_request_id": "a", "approve": True}],
+    "a call that nobody answered": [{"type": "computer_call", "call_id": "c", "id": "l", "status": "completed"}],
+}
+
+
+@pytest.mark.parametrize("items", OF_CODEX.values(), ids=OF_CODEX)
+def test_items_that_only_openai_knows_go_back_as_they_came(items: list[dict[str, Any]]) -> None:
+    assert OPENAI_RESPONSES.read_conversation
+    assert OPENAI_RESPONSES.write_request
+    said = [{"role": "user", "content": "Hi"}, *items]
+    asked = OPENAI_RESPONSES.read_conversation("/v1/responses", {"model": "m", "input": said})
+    written = OPENAI_RESPONSES.write_request(rest_of(asked, "Next I ", prefill=False, dialect="openai_responses"))
+    rest = [{"role": "assistant", "content": "Next I "}, {"role": "user", "content": GO_ON}]
+    assert (written.body["input"], written.dropped) == ([*said, *rest], ())

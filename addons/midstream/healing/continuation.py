@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from midstream.conversation import Conversation, Message, TextPart
+from midstream.conversation import Conversation, MediaPart, Message, TextPart
 from midstream.healing.delivered import Delivered
 
 GO_ON = (
@@ -39,7 +39,10 @@ def continuation(conversation: Conversation, delivered: Delivered, *, prefill: b
 
 
 def _with_answer(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
-    if not messages or messages[-1].role != "assistant":
+    """The text joins a turn of the assistant's that it can be one message with: not one with a part that nobody here can read,
+    which only goes back to its own provider as it is, as the client had it."""
+    unread = messages and any(isinstance(part, MediaPart) for part in messages[-1].parts)
+    if not messages or messages[-1].role != "assistant" or unread:
         return (*messages, Message("assistant", (TextPart(text),)))
     parts = messages[-1].parts
     if parts and isinstance(last := parts[-1], TextPart):
