@@ -118,7 +118,8 @@ class Conversation:
     """One request for an answer.
 
     include_usage: whether a streamed answer shall report usage at its end (OpenAI chat's `stream_options`; the other
-    dialects always do). extras: fields of the request that no field here holds, by the names of the dialect it was read
+    dialects always do). paused: the turn at its end is the assistant's, with what a provider's own tools found, which no part
+    here holds. extras: fields of the request that no field here holds, by the names of the dialect it was read
     from: written back to that dialect, dropped for another.
     """
 
@@ -141,6 +142,7 @@ class Conversation:
     user: str = ""
     stream: bool = True
     include_usage: bool = False
+    paused: bool = False
     dialect: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 

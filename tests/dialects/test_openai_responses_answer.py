@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 import midstream.dialects.openai.responses_answer as module
 from encoded import OPTIONS, arbitrary, client, encode, events_of, recordings, sse, until_over
 from exchanges import Exchange, fold
-from midstream.dialects.base import AnswerOptions
+from midstream.dialects.base import AnswerOptions, Unwritable
 from midstream.dialects.finish_reasons import openai_finish_reason
 from midstream.dialects.openai.responses import OPENAI_RESPONSES, ResponsesDecoder
 from midstream.dialects.openai.responses_answer import ResponsesEncoder, write_answer
@@ -303,13 +304,24 @@ def test_a_whole_answer_is_what_the_stream_ends_with() -> None:
 
 
 def test_an_answer_that_failed_is_an_error() -> None:
-    assert write_answer([Text("a"), Failure("broke", "t")], OPTIONS)["error"]["message"] == "broke"
+    with pytest.raises(Unwritable, match="broke"):
+        write_answer([Text("a"), Failure("broke", "t")], OPTIONS)
+
+
+def test_an_answer_over_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TEXT_LIMIT", 3)
+    assert write_answer([Text("abc"), END], OPTIONS)["status"] == "completed"
+    for over in (Text("abcd"), ToolCall(0, "c", "f", "{}  ")):
+        with pytest.raises(Unwritable, match="over the limit"):
+            write_answer([over, END], OPTIONS)
 
 
 @given(arbitrary())
 def test_any_events_make_a_whole_answer_or_an_error(events: list[Event]) -> None:
-    answer = write_answer(events, OPTIONS)
-    assert ("output" in answer) != bool(answer.get("error"))
+    with contextlib.suppress(Unwritable):
+        answer = write_answer(events, OPTIONS)
+        assert answer["output"] is not None
+        assert not answer["error"]
 
 
 # --- what the official SDK makes of every recording, whoever's it is

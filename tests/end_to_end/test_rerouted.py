@@ -248,6 +248,34 @@ def test_a_fallback_that_breaks_unseen_is_an_http_error(
         Sdk(client, proxy).ask(asked_for(target), stream=False)
 
 
+UNSAID = {
+    "not closed": ('{"a": ', "1"),
+    "no object": ("[1", "]"),
+}
+"""Arguments of a call that a whole answer of Anthropic's or Ollama's has no place for: OpenAI's are any text."""
+
+
+@pytest.mark.parametrize("says", UNSAID)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("client", [ANTHROPIC, OLLAMAS])
+def test_an_answer_that_the_clients_dialect_cannot_say_is_an_error(
+    proxy: Proxy, primary: Provider, spares: Mounted, client: str, stream: bool, says: str
+) -> None:
+    if stream and client == ANTHROPIC and says == "not closed":
+        pytest.skip("a stream of Anthropic's has arguments as they come")
+    asked = f"{asked_for(CHAT)}-{says[:2]}-{int(stream)}"
+    primary.handler = down(client)
+    spares.handlers[CHAT] = Model(CHAT, Answer(words=("Well. ",), arguments=UNSAID[says]), model=MODELS[CHAT])
+    sdk = Sdk(client, proxy)
+    with pytest.raises((anthropic.APIStatusError, ollama.ResponseError), match="no JSON object") as raised:
+        sdk.ask(asked, stream=stream)
+    if not stream:
+        assert getattr(raised.value, "status_code", None) == 502
+    (row,) = proxy.rows(1, f"model_requested = '{asked}' and dialect = '{client}'")
+    assert (row["outcome"], row["error_type"]) == ("failed", "unwritable")
+    assert "no JSON object" in row["error"]
+
+
 @clients
 def test_the_row_tells_who_answered(proxy: Proxy, primary: Provider, spares: Mounted, client: str) -> None:
     target = GOOGLE if client != GOOGLE else CHAT

@@ -157,3 +157,57 @@ def test_claude_does_not_think_over_a_prefill() -> None:
 def test_others_may_think_over_a_prefill() -> None:
     asked = Conversation(model="m", messages=(HI,), reasoning=ReasoningSettings(effort="low"))
     assert rest_of(asked, "Hello", prefill=True, dialect="ollama").reasoning == ReasoningSettings(effort="low")
+
+
+SEARCHED = [
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+]
+
+
+@pytest.mark.parametrize("before", [[], [{"type": "text", "text": "I look."}]], ids=["tools alone", "text before"])
+@pytest.mark.parametrize("prefill", [True, False])
+def test_a_paused_turn_goes_back_with_what_was_found(before: list[dict[str, Any]], prefill: bool) -> None:
+    """`pause_turn`: provide the paused response back as it is. Consecutive turns of one role are one to Anthropic."""
+    assert ANTHROPIC_MESSAGES.read_conversation
+    assert ANTHROPIC_MESSAGES.write_request
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [*before, *SEARCHED]}]
+    body = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": said}
+    asked = ANTHROPIC_MESSAGES.read_conversation("/v1/messages", body)
+    going_on = rest_of(asked, "It is 4", prefill=prefill, dialect="anthropic_messages")
+    written = ANTHROPIC_MESSAGES.write_request(going_on)
+    assert written.body["messages"][:2] == said
+    rest = [("assistant", "It is 4")] if prefill else [("assistant", "It is 4"), ("user", GO_ON)]
+    assert [(turn["role"], words(turn["content"])) for turn in written.body["messages"][2:]] == rest
+
+
+def test_a_turn_that_is_over_is_not_gone_on_with() -> None:
+    """OpenAI's: the answer to it is another turn."""
+    assert OPENAI_CHAT.read_conversation
+    assert OPENAI_CHAT.write_request
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "done."}]
+    asked = OPENAI_CHAT.read_conversation("/v1/chat/completions", {"model": "m", "messages": said})
+    body = dict(OPENAI_CHAT.write_request(rest_of(asked, "One", prefill=False)).body)
+    assert turns(body) == [("user", "Hi"), ("assistant", "done."), ("assistant", "One"), ("user", GO_ON)]
+
+
+OF_CODEX: dict[str, list[dict[str, Any]]] = {
+    "custom_tool_call_output": [
+        {"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": "*** Begin"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "Done"},
+    ],
+    "local_shell_call_output": [{"type": "local_shell_call_output", "id": "l", "output": "x"}],
+    "mcp_approval_response": [{"type": "mcp_approval_response", "approval_request_id": "a", "approve": True}],
+    "a call that nobody answered": [{"type": "computer_call", "call_id": "c", "id": "l", "status": "completed"}],
+}
+
+
+@pytest.mark.parametrize("items", OF_CODEX.values(), ids=OF_CODEX)
+def test_items_that_only_openai_knows_go_back_as_they_came(items: list[dict[str, Any]]) -> None:
+    assert OPENAI_RESPONSES.read_conversation
+    assert OPENAI_RESPONSES.write_request
+    said = [{"role": "user", "content": "Hi"}, *items]
+    asked = OPENAI_RESPONSES.read_conversation("/v1/responses", {"model": "m", "input": said})
+    written = OPENAI_RESPONSES.write_request(rest_of(asked, "Next I ", prefill=False, dialect="openai_responses"))
+    rest = [{"role": "assistant", "content": "Next I "}, {"role": "user", "content": GO_ON}]
+    assert (written.body["input"], written.dropped) == ([*said, *rest], ())

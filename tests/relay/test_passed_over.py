@@ -100,8 +100,9 @@ class Sink:
 
     async def say(self, events: Sequence[Event], said: Said) -> None: ...
 
-    async def finish(self) -> None:
+    async def finish(self) -> Failure | None:
         self.whole = True
+        return None
 
     async def refuse(self, refused: Refused) -> None:
         self.refused = refused

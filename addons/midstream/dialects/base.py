@@ -89,9 +89,22 @@ class AnswerOptions:
     functions: bool = False
 
 
+class Unwritable(ValueError):
+    """These events are no whole answer that the dialect could say; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 class Encoder(Protocol):
     """Events of one answer → frames that a client of this dialect expects: one valid lifecycle, from first frame to last,
     whatever dialect the events came from."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """What it has written as an error: one that it was fed, or that it cannot say the answer; None if it has not."""
+        ...
 
     def feed(self, event: Event) -> list[Frame]:
         """Return the frames that say this event; none where it needs none. END closes what is open and writes the terminal
@@ -126,7 +139,7 @@ class Dialect:
     read_conversation: (path, JSON body) → the request in no provider's words. Raises ValueError naming the field that is wrong.
     write_request: the reverse, for a target of this dialect. Raises Inexpressible.
     encoder: a new encoder for one streamed answer to a client of this dialect.
-    write_answer: the events of a whole answer → its JSON.
+    write_answer: the events of a whole answer → its JSON. Raises Unwritable: half an answer is none.
     resume: (options, events, decoder) → an encoder that goes on behind frames that the provider itself wrote, and that meant
         these events: adjacent texts may be joined, and what is opaque be left out. decoder: the one of this dialect that read
         those frames and nothing else; it knows what events leave out (open blocks, item ids). None: the events alone must do.

@@ -198,6 +198,9 @@ def write_turns(
     for message in messages:
         same = next((n for n in range(at, len(read)) if read[n] == message), None)
         if same is None:
+            while at < len(turns) and not turns[at].parts:  # without parts nothing tells that it is not as it was
+                written += turns[at].raw
+                at += 1
             written += write(message)
         else:
             for turn in turns[at : same + 1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from midstream.conversation import Conversation, Message, TextPart
+from midstream.conversation import Conversation, MediaPart, Message, TextPart
 from midstream.healing.delivered import Delivered
 
 GO_ON = (
@@ -21,7 +21,9 @@ def continuation(conversation: Conversation, delivered: Delivered, *, prefill: b
     """Return the conversation that asks for the rest of the answer. dialect: the target's.
 
     prefill: the text goes as the last message, less white space at its end, which Anthropic refuses. Else it goes as a turn
-    of the assistant's, and a user's turn asks for the rest. A prefill that the client itself had sent is one message with it.
+    of the assistant's, and a user's turn asks for the rest.
+    A prefill that the client itself had sent is one message with it. A turn at the end that is over (OpenAI's) is not, nor one
+    that was paused, which Anthropic itself joins to what follows.
 
     Reasoning that was delivered is not sent: it is partial, or only its provider can verify it. Reasoning of earlier turns
     is left out by the dialects' writers where it is another dialect's. Claude refuses a prefill while it thinks, so there
@@ -29,7 +31,8 @@ def continuation(conversation: Conversation, delivered: Delivered, *, prefill: b
     one model are not another's, and too long an answer is better than none.
     """
     text = delivered.text.rstrip() if prefill else delivered.text
-    messages = _with_answer(conversation.messages, text)
+    finished = not prefill and conversation.dialect.startswith("openai_")
+    messages = _with_answer(conversation.messages, text, apart=finished or conversation.paused)
     if not prefill:
         messages = (*messages, Message("user", (TextPart(GO_ON),)))
     asked = replace(conversation, messages=messages)
@@ -38,8 +41,11 @@ def continuation(conversation: Conversation, delivered: Delivered, *, prefill: b
     return asked
 
 
-def _with_answer(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
-    if not messages or messages[-1].role != "assistant":
+def _with_answer(messages: tuple[Message, ...], text: str, *, apart: bool) -> tuple[Message, ...]:
+    """The text joins a turn of the assistant's that it can be one message with: not one with a part that nobody here can read,
+    which only goes back to its own provider as the client had it. apart: nor any other."""
+    apart = apart or any(isinstance(part, MediaPart) for message in messages[-1:] for part in message.parts)
+    if not messages or messages[-1].role != "assistant" or apart:
         return (*messages, Message("assistant", (TextPart(text),)))
     parts = messages[-1].parts
     if parts and isinstance(last := parts[-1], TextPart):

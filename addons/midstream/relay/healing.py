@@ -35,7 +35,6 @@ _TIMED_OUT = {
     "terminal_timeout": "the provider did not end its answer",
 }
 
-
 CANCELLED = Failure("the stream was cancelled", type="cancelled", code="cancelled", status=499)
 """What the client of a stream is told that its proxy's owner has ended. 499 is nginx's: nobody's HTTP has a better one."""
 
@@ -114,7 +113,8 @@ class Healing:
                 await asyncio.sleep(step.wait)
             failed = await self._try(step.target)
             if failed is None:
-                return await self.shown.sink.finish()
+                self.failure = await self.shown.finish()
+                return
             step = await self._after(step.target, failed, policy)
         await self._give_up()
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from midstream.dialects import registry
 from midstream.dialects.answer import AnswerDecoder
-from midstream.dialects.base import AnswerOptions, Encoder
+from midstream.dialects.base import AnswerOptions, Encoder, Unwritable
 from midstream.dialects.endings import failure_bytes
 from midstream.dialects.openai.chat_functions import uses_functions
 from midstream.events import Event, Failure
@@ -114,13 +114,15 @@ class NativeSink:
         if frames:
             await self._out.write(self._framing.write(frames))
 
-    async def finish(self) -> None:
+    async def finish(self) -> Failure | None:
         if self._decoder is None and self._encoder is None:
             return await self._answer_whole()
         rest = self._framing.close() if self._framing is not None else b""
         if rest:
             await self._out.write(rest)
-        await self._out.end()
+        failure = self._encoder.failure if self._encoder is not None else None
+        await (self._out.end() if failure is None else self._out.break_off())
+        return failure
 
     async def refuse(self, refused: Refused) -> None:
         if refused.head is not None:
@@ -143,12 +145,19 @@ class NativeSink:
         head = Head(status, "", [*_json(body), *extra])
         await self._out.answer(head, body)
 
-    async def _answer_whole(self) -> None:
-        dialect = self._ask.dialect
-        if dialect.write_answer is None:
-            return await self._refuse(Failure("this answer cannot be translated", type="internal_error", status=500))
-        body = dump_json(dialect.write_answer(self._collected, self._options())).encode()
-        await self._out.answer(Head(200, "", [*_json(body), *self._named()]), body)
+    async def _answer_whole(self) -> Failure | None:
+        """An answer that the client's dialect has no words for is an HTTP error: in a 200 no SDK looks for one."""
+        write, failure = self._ask.dialect.write_answer, None
+        try:
+            if write is None:
+                raise Unwritable(Failure("this answer cannot be translated", type="internal_error", status=500))
+            body = dump_json(write(self._collected, self._options())).encode()
+        except Unwritable as error:
+            failure = error.failure
+            await self._refuse(failure)
+        else:
+            await self._out.answer(Head(200, "", [*_json(body), *self._named()]), body)
+        return failure
 
     def _resume(self, said: Said) -> Encoder:
         """Go on behind the provider's own frames."""

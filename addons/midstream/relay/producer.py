@@ -67,9 +67,10 @@ class ChatSink:
         if frames:
             stream.begun.set()
 
-    async def finish(self) -> None:
+    async def finish(self) -> Failure | None:
         if not self._stream.log.closed:
             self._stream.log.finish(DONE)
+        return None
 
     async def refuse(self, refused: Refused) -> None:
         if refused.retry_after is not None:

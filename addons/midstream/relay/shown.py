@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from midstream.attempts import add_up
 from midstream.config import DEFAULT_ROUTE
-from midstream.events import END, Event, Usage
+from midstream.events import END, Event, Failure, Usage
 from midstream.healing.delivered import Delivered
 from midstream.ledger import Account, Ledger
 from midstream.relay.ask import Ask
@@ -72,3 +72,10 @@ class Shown:
         await self.sink.say(summed, lambda: self.delivered.events)
         self.delivered.note(events)
         self.ended = self.ended or END in events
+
+    async def finish(self) -> Failure | None:
+        """The answer is whole. Returned, and told to the row: why the client has no whole answer all the same, if so."""
+        failure = await self.sink.finish()
+        if failure is not None:
+            self.account.observation.failure = failure
+        return failure

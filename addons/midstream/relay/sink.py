@@ -43,8 +43,8 @@ class Sink(Protocol):
         """Events to be written in the client's form. said: all that it has by now, for whoever passed bytes on until here."""
         ...
 
-    async def finish(self) -> None:
-        """The answer is whole."""
+    async def finish(self) -> Failure | None:
+        """The answer is whole. Returned: why the client has no whole answer all the same, if it could not be said."""
         ...
 
     async def refuse(self, refused: Refused) -> None:

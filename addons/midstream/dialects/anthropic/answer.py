@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from midstream.dialects.anthropic.models import claude
 from midstream.dialects.anthropic.output import Blocks, OpenBlock
 from midstream.dialects.anthropic.words import stop_of, usage_of, write_error
-from midstream.dialects.base import AnswerOptions
+from midstream.dialects.base import AnswerOptions, Unwritable
 from midstream.dialects.identity import Identity
 from midstream.events import (
     CONTENT,
@@ -60,6 +60,7 @@ class MessagesEncoder:
         self._finish = Finish("")
         self._usage: Usage | None = None
         self._refused = self._over = False
+        self.failure: Failure | None = None
         self._open: OpenBlock | None = None
         self._lead = b""
 
@@ -98,8 +99,7 @@ class MessagesEncoder:
             case End():
                 return self._end()
             case Failure():
-                self._over = True
-                return [write_error(event)]
+                return self._fail(event)
             case Asked() | Malformed() | Opaque():
                 pass
             case _:
@@ -109,8 +109,7 @@ class MessagesEncoder:
     def _content(self, event: Text | Reasoning | ToolCall | ServerTool | Refusal | Media) -> list[Json]:
         said = self._said(event)
         if self._blocks.failure:
-            self._over = True
-            return [write_error(Failure(self._blocks.failure))]
+            return self._fail(Failure(self._blocks.failure, type="unwritable"))
         return self._begin() + said if said else []
 
     def _said(self, event: Text | Reasoning | ToolCall | ServerTool | Refusal | Media) -> list[Json]:
@@ -164,10 +163,14 @@ class MessagesEncoder:
         self._over = True
         events = self._begin() + self._blocks.close()
         if self._blocks.failure:
-            return [write_error(Failure(self._blocks.failure))]
+            return self._fail(Failure(self._blocks.failure, type="unwritable"))
         delta = stop_of(self._finish, called=self._blocks.called, refused=self._refused)
         events.append({"type": "message_delta", "delta": delta, "usage": usage_of(self._usage)})
         return [*events, {"type": "message_stop"}]
+
+    def _fail(self, failure: Failure) -> list[Json]:
+        self._over, self.failure = True, failure
+        return [write_error(failure)]
 
 
 def _going_on(event: Event, open_: OpenBlock) -> str:
@@ -180,14 +183,15 @@ def _going_on(event: Event, open_: OpenBlock) -> str:
 
 
 def write_answer(events: Sequence[Event], options: AnswerOptions) -> Json:
-    """Return the message that these events say; the error where one is among them: half an answer is none."""
+    """Return the message that these events say. Raises Unwritable where an error is among them, or arguments are no object."""
     encoder = MessagesEncoder(options)
     message: Json = {}
     pieces: list[str] = []
-    for said in [said for event in (*events, END) for said in encoder.events(event)]:
+    told = [said for event in (*events, END) for said in encoder.events(event)]
+    if encoder.failure is not None:
+        raise Unwritable(encoder.failure)
+    for said in told:
         match said["type"]:
-            case "error":
-                return said
             case "message_start":
                 message = said["message"]
             case "content_block_start":
@@ -223,7 +227,7 @@ def _with_inputs(message: Json) -> Json:
         if block["type"] == "tool_use":
             value = _parsed(block["input"], cut=cut)
             if not isinstance(value, dict):
-                return write_error(Failure("a tool call's arguments are no JSON object"))
+                raise Unwritable(Failure("a tool call's arguments are no JSON object", type="unwritable"))
             block["input"] = value
     return message
 

@@ -22,7 +22,7 @@ from midstream.dialects.anthropic.thinking import DIALECT
 from midstream.dialects.arguments import arguments_text
 from midstream.dialects.body_table import LOST_LIMIT, Lost, Turn
 from midstream.dialects.strict_fields import Fields, wrong
-from midstream.wire.json_text import as_dict, as_list, as_str
+from midstream.wire.json_text import Json, as_dict, as_list, as_str
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _PATH = "messages[].content[]"
@@ -62,6 +62,13 @@ def read_turns(fields: Fields, lost: Lost) -> list[Turn]:
     if not turns:
         raise ValueError("messages must be an array of at least one message")
     return turns
+
+
+def is_paused(body: Json) -> bool:
+    """Whether a request hands back an answer that stopped with `pause_turn`: tools of Anthropic's have found something in it."""
+    last = as_dict(next(reversed(as_list(body.get("messages"))), None))
+    kinds = {as_str(as_dict(block).get("type")) for block in as_list(last.get("content"))}
+    return last.get("role") == "assistant" and not kinds <= _BLOCKS.keys()
 
 
 def _content(message: Fields, role: str, lost: Lost) -> Iterator[Part]:

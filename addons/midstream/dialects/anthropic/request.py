@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from midstream.conversation import Conversation, Inexpressible, Message, OutputFormat, Tool, ToolChoice, Written
 from midstream.dialects.anthropic.body import ATTRIBUTES, MODEL_BOUND
-from midstream.dialects.anthropic.content import read_system, read_turns
+from midstream.dialects.anthropic.content import is_paused, read_system, read_turns
 from midstream.dialects.anthropic.models import claude
 from midstream.dialects.anthropic.thinking import DIALECT, read_reasoning, tokens_of
 from midstream.dialects.anthropic.writing import without_thoughts
@@ -63,6 +63,7 @@ def _read(body: Json, model: str = "") -> Conversation:
         user=metadata.text("user_id") if metadata else "",
         stream=fields.flag("stream") or False,
         include_usage=True,
+        paused=is_paused(body),
         dialect=DIALECT,
     )
     for key, inner in (("metadata", metadata), ("output_config", output)):

@@ -33,7 +33,7 @@ class _Resumed(MessagesEncoder):
         for event in events:
             self.feed(event)  # the frames are out already
         self._identity.used = self._identity.used or any(isinstance(event, Start) for event in events)
-        self._over = any(isinstance(event, End | Failure) for event in events)
+        self._over, self.failure = any(isinstance(event, End | Failure) for event in events), None
         self._finished = any(isinstance(event, Finish) for event in events)
         self._counted = self._usage
         count, unclosed = self._unclosed(events, blocks)

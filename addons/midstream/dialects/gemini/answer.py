@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from json import JSONEncoder
 from typing import Any, assert_never
 
-from midstream.dialects.base import AnswerOptions
+from midstream.dialects.base import AnswerOptions, Unwritable
 from midstream.dialects.gemini.words import gemini_finish_reason, write_error
 from midstream.dialects.whole_calls import HELD_LIMIT, WholeCall, WholeCalls
 from midstream.events import (
@@ -70,6 +70,7 @@ class GeminiEncoder:
         self._id, self._model = options.id, options.model
         self._wrapped = "internal:" in options.path  # Code Assist
         self._frozen = self._signs = self._over = False
+        self.failure: Failure | None = None
         self._choices: dict[int, _Choice] = {}
         self._usage: Usage | None = None
 
@@ -193,7 +194,7 @@ class GeminiEncoder:
         return {**self._chunk(candidates), **_usage(self._usage)}
 
     def _fail(self, failure: Failure) -> list[Json]:
-        self._over = True
+        self._over, self.failure = True, failure
         if failure.type == "prompt_blocked" and not self._choices:
             return [{**_blocked(failure), **_usage(self._usage), "modelVersion": self._model, "responseId": self._id}]
         return [write_error(failure)]
@@ -239,13 +240,16 @@ def _blocked(failure: Failure) -> Json:
 
 
 def write_answer(events: Sequence[Event], options: AnswerOptions) -> Json:
-    """Return the GenerateContentResponse that these events say; the error where one is among them: half an answer is none."""
+    """Return the GenerateContentResponse that these events say. Raises Unwritable where an error is among them; that the prompt
+    was blocked is none."""
     encoder = GeminiEncoder(options)
     whole: Json = {"candidates": []}
     candidates: dict[int, Json] = {}
     for chunk in [chunk for event in events for chunk in encoder.chunks(event)]:
-        if "error" in chunk or "promptFeedback" in chunk:
+        if "promptFeedback" in chunk:
             return chunk
+        if "error" in chunk and encoder.failure is not None:
+            raise Unwritable(encoder.failure)
         for candidate in chunk.pop("candidates"):
             _join(candidates.setdefault(candidate["index"], _candidate(candidate["index"], [])), candidate)
         whole |= chunk

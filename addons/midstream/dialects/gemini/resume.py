@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 from midstream.dialects.base import AnswerOptions
 from midstream.dialects.gemini.answer import GeminiEncoder
-from midstream.dialects.gemini.words import write_error
 from midstream.dialects.identity import named
 from midstream.dialects.whole_calls import WholeCalls
 from midstream.events import CONTENT, End, Event, Failure, Finish, Start, ToolCall, Usage
@@ -37,7 +36,7 @@ class _Resumed(GeminiEncoder):
         for event in events:
             self.feed(event)  # the frames are out already
         self._frozen = began
-        self._over = any(isinstance(event, End | Failure) for event in events)
+        self._over, self.failure = any(isinstance(event, End | Failure) for event in events), None
         self._counted = self._usage
         self._leave(events)
 
@@ -60,8 +59,7 @@ class _Resumed(GeminiEncoder):
 
     def _end(self) -> list[Json]:
         if self._cut:
-            self._over = True
-            return [write_error(Failure("a function call was cut off", type="truncated"))]
+            return self._fail(Failure("a function call was cut off", type="truncated"))
         if self._choices or not self._finished:
             return super()._end()
         self._over = True

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from json import JSONEncoder
 from typing import assert_never
 
-from midstream.dialects.base import AnswerOptions
+from midstream.dialects.base import AnswerOptions, Unwritable
 from midstream.dialects.finish_reasons import openai_finish_reason
 from midstream.dialects.whole_calls import HELD_LIMIT, WholeCall, WholeCalls
 from midstream.events import (
@@ -64,6 +64,7 @@ class OllamaEncoder:
         self._finish = ("", "")
         self._usage: Usage | None = None
         self._over = False
+        self.failure: Failure | None = None
         self._lead = b""
         self._tail = b""
 
@@ -98,8 +99,7 @@ class OllamaEncoder:
             case End():
                 return self._end()
             case Failure():
-                self._over = True
-                return [write_error(event)]
+                return self._fail(event)
             case Media() | Reasoning() | ServerTool() | Asked() | Malformed() | Opaque():
                 pass  # nothing of them has a place in a line
             case _:
@@ -129,8 +129,7 @@ class OllamaEncoder:
     def _call(self, event: ToolCall) -> list[Json]:
         calls = self._calls.add(event)
         if self._calls.overfull:
-            self._over = True
-            return [write_error(Failure(f"a tool call's arguments are over {HELD_LIMIT} characters"))]
+            return self._fail(Failure(f"a tool call's arguments are over {HELD_LIMIT} characters", type="unwritable"))
         return self._whole(calls)
 
     def _whole(self, calls: list[WholeCall]) -> list[Json]:
@@ -145,8 +144,13 @@ class OllamaEncoder:
         lines = self._whole(self._calls.take(last=True))
         reason = ollama_done_reason(*self._finish)
         if self._calls and reason != "length":
-            return [*lines, write_error(Failure("error parsing tool call: its arguments are no JSON object"))]
+            said = "error parsing tool call: its arguments are no JSON object"
+            return [*lines, *self._fail(Failure(said, type="unwritable"))]
         return [*lines, {**self._line(done=True), "done_reason": reason, **_counters(self._usage)}]
+
+    def _fail(self, failure: Failure) -> list[Json]:
+        self._over, self.failure = True, failure
+        return [write_error(failure)]
 
 
 def _said_call(call: WholeCall) -> Json:
@@ -166,11 +170,11 @@ def _counters(usage: Usage | None) -> Json:
 
 
 def write_answer(events: Sequence[Event], options: AnswerOptions) -> Json:
-    """Return the one line that these events say; the error where one is among them: half an answer is none."""
+    """Return the one line that these events say. Raises Unwritable where it would be an error, or there is no end."""
     encoder = OllamaEncoder(options)
     lines = [line for event in events for line in encoder.lines(event)]
-    if not lines or "error" in lines[-1]:
-        return lines[-1] if lines else write_error(Failure("the answer is not whole", type="truncated"))
+    if encoder.failure is not None or not lines:
+        raise Unwritable(encoder.failure or Failure("the answer is not whole", type="truncated"))
     whole = lines[-1]
     if "response" in whole:
         return whole | _joined(lines, "response")

@@ -25,4 +25,4 @@ class _Resumed(OllamaEncoder):
         if any(isinstance(event, Start) for event in events):
             self._line()  # fixes the model's name
         self._calls = WholeCalls({event.index for event in events if isinstance(event, ToolCall)})
-        self._over = any(isinstance(event, End | Failure) for event in events)
+        self._over, self.failure = any(isinstance(event, End | Failure) for event in events), None

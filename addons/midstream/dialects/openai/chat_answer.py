@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from json import JSONEncoder
 from typing import assert_never
 
-from midstream.dialects.base import AnswerOptions
+from midstream.dialects.base import AnswerOptions, Unwritable
 from midstream.dialects.finish_reasons import openai_finish_reason
 from midstream.dialects.identity import Identity
 from midstream.dialects.openai.errors import write_error, write_failure
@@ -76,6 +76,7 @@ class ChatEncoder:
         self._usage: Usage | None = None
         self._choices: dict[int, Choice] = {}
         self._over = False
+        self.failure: Failure | None = None
         self._bare = False  # whether a delta has only what it says, as the providers write it
 
     def feed(self, event: Event) -> list[Frame]:
@@ -110,7 +111,7 @@ class ChatEncoder:
             case End():
                 return self._end()
             case Failure():
-                self._over = True
+                self._over, self.failure = True, event
                 return [write_failure(event)]
             case Text() | Reasoning() | Media() | ServerTool() | Asked() | Malformed() | Opaque():
                 pass  # nothing of them has a place in a chunk
@@ -274,12 +275,12 @@ class _Message:
 
 
 def write_answer(events: Sequence[Event], options: AnswerOptions) -> Json:
-    """Return the chat.completion that these events say; the error where one is among them: half an answer is none."""
+    """Return the chat.completion that these events say. Raises Unwritable where an error is among them."""
     identity, messages, usage = Identity(options, _ID), dict[int, _Message](), None
     for event in events:
         match event:
             case Failure():
-                return write_error(event)
+                raise Unwritable(event)
             case Start():
                 identity.read(event)
             case Usage():

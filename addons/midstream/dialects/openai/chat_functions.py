@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from midstream.dialects.base import AnswerOptions, Encoder
-from midstream.events import Event
+from midstream.events import Event, Failure
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_list, dump_json, parse_json
 
@@ -27,6 +27,11 @@ class FunctionsEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+
+    @property
+    def failure(self) -> Failure | None:
+        """The other's."""
+        return self._encoder.failure
 
     def feed(self, event: Event) -> list[Frame]:
         """Return the frames that say this event."""

@@ -35,7 +35,7 @@ class _Resumed(ChatEncoder):
             self._learn(decoder)
         elif any(isinstance(event, Start) for event in events):
             self._choice(0)
-        self._over = any(isinstance(event, End | Failure) for event in events)
+        self._over, self.failure = any(isinstance(event, End | Failure) for event in events), None
         self._counted = self._usage
         self._include_usage = self._include_usage or self._usage is not None
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import abc
 from typing import assert_never
 
-from midstream.dialects.base import AnswerOptions
+from midstream.dialects.base import AnswerOptions, Unwritable
 from midstream.dialects.finish_reasons import openai_finish_reason
 from midstream.dialects.identity import Identity
-from midstream.dialects.openai.chat_answer import write_error
 from midstream.dialects.openai.responses_output import (
     REASONING_TEXT,
     REFUSAL,
@@ -73,6 +72,7 @@ class ResponsesEncoder:
         self._usage: Usage | None = None
         self._room = TEXT_LIMIT
         self._over = False
+        self.failure: Failure | None = None
         self.response: Json = {}
         """The whole response, once END has come."""
 
@@ -208,7 +208,7 @@ class ResponsesEncoder:
     def _fail(self, failure: Failure) -> list[Frame]:
         """The items that were whole by then are named; those that were not are not."""
         frames = self._begin()
-        self._over = True
+        self._over, self.failure = True, failure
         whole = [item.item for item in self._items if item.closed]
         code = failure.code or ("rate_limit_exceeded" if failure.status == 429 else "server_error")
         response = self._response("failed", whole, error={"code": code, "message": failure.message})
@@ -253,11 +253,10 @@ def _usage(usage: Usage | None) -> Json | None:
 
 
 def write_answer(events: abc.Sequence[Event], options: AnswerOptions) -> Json:
-    """Return the response that these events say; the error where one is among them: half an answer is none."""
-    failure = next((event for event in events if isinstance(event, Failure)), None)
-    if failure is not None:
-        return write_error(failure)
+    """Return the response that these events say. Raises Unwritable where an error is among them, or it is over the limit."""
     encoder = ResponsesEncoder(options)
     for event in (*events, END):
         encoder.feed(event)
-    return encoder.response or write_error(Failure(f"the answer is over the limit of {TEXT_LIMIT} characters"))
+        if encoder.failure is not None:
+            raise Unwritable(encoder.failure)
+    return encoder.response

@@ -27,6 +27,9 @@ _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "u
 _RECORDS = frozenset(("web_search_call", "file_search_call", "mcp_list_tools", "compaction_trigger"))
 """Items that only record what a server's tool did; the answer that used it stands beside them."""
 
+_ANSWERS = ("_output", "_response")
+"""How the types end of what the client's side says to a call: `custom_tool_call_output`, `mcp_approval_response`."""
+
 _NOISE = ("id", "status", "annotations", "logprobs", "created_by")
 """What clients send back of an answer, and no request needs."""
 
@@ -61,7 +64,8 @@ def _read_item(item: Fields, lost: Lost) -> Turn:
     if kind in _RECORDS:
         lost[f"input[].{kind}"] = True
         return Turn("assistant", open=True)
-    return Turn("assistant", [MediaPart("file", name=f"an item of type {kind[:64]}")], open=True)
+    role: Role = "user" if kind.endswith(_ANSWERS) else "assistant"
+    return Turn(role, [MediaPart("file", name=f"an item of type {kind[:64]}")], open=True)
 
 
 def _read_message(item: Fields, lost: Lost) -> Turn:
