@@ -35,7 +35,9 @@ from translated import (
     body_of,
     path_of,
     read,
+    roles,
     tools_of,
+    turns,
     write,
 )
 
@@ -339,6 +341,29 @@ def test_any_id_of_a_call_is_one_that_the_target_takes(target: str, id_: str) ->
     assert len(set(ids)) == 2
     if target in (CHAT, RESPONSES, ANTHROPIC):
         assert all(re.fullmatch(LIMITS[target], said_id) for said_id in ids)
+
+
+@pytest.mark.parametrize("source", [CHAT, RESPONSES, OLLAMAS])
+@pytest.mark.parametrize("target", [ANTHROPIC, GOOGLE])
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_a_last_word_that_says_nothing_makes_no_prefill_of_the_answer_before_it(
+    source: str, target: str, content: str
+) -> None:
+    said = read(source, body_of(source, **turns(source, ("user", "hi"), ("assistant", "hello"), ("user", content))))
+    if target == GOOGLE and content:
+        assert roles(again(target, write(target, said)))[-1] == ("user", content)
+        return
+    with pytest.raises(Inexpressible, match="nothing said behind the assistant's turn"):
+        write(target, said)
+    begun = read(source, body_of(source, **turns(source, ("user", "hi"), ("user", content))))
+    assert roles(again(target, write(target, begun))) == [("user", "hi")]
+
+
+@pytest.mark.parametrize("target", [ANTHROPIC, GOOGLE])
+def test_a_system_message_at_the_end_makes_no_prefill_of_the_answer_before_it(target: str) -> None:
+    said = read(CHAT, body_of(CHAT, **turns(CHAT, ("user", "hi"), ("assistant", "hello"), ("system", "be brief"))))
+    with pytest.raises(Inexpressible, match="nothing said behind the assistant's turn"):
+        write(target, said)
 
 
 def renamed(conversation: Conversation, old: str, new: str) -> Conversation:

@@ -173,6 +173,13 @@ def _means_nothing(name: str, value: Any) -> bool:
     return name in _BINDING and value in ("", [], False)
 
 
+def check_end(conversation: Conversation, *, assistants: bool) -> None:
+    """Raises Inexpressible where the last turn as it is written is the assistant's (assistants), and that of the conversation is
+    another's that says nothing there: an answer that is over would be gone on with."""
+    if assistants and conversation.messages[-1].role != "assistant":
+        raise Inexpressible("nothing said behind the assistant's turn")
+
+
 def _check_prefill(conversation: Conversation, dialect: str) -> None:
     """An answer begun by the client is not the same when it is begun anew: raises Inexpressible where the target would refuse to
     go on with it, or would take it for a turn that is over while the client's own dialect does not."""

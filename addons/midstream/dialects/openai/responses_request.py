@@ -61,7 +61,7 @@ def _read_messages(fields: Fields, lost: Lost) -> tuple[Message, ...]:
     if not turns and not any(fields.json.get(key) for key in _ELSEWHERE):
         raise ValueError("input is missing: it must be a string or an array of at least one item")
     system = (Message("system", (TextPart(instructions),)),) if instructions else ()
-    return (*system, *(turn.message() for turn in turns if turn.parts))
+    return (*system, *(turn.message() for turn in turns if turn.parts or turn.role == "user"))
 
 
 def _read_tools(fields: Fields, lost: Lost) -> tuple[Tool, ...]:
