@@ -15,6 +15,7 @@ from midstream.dialects.openai.chat_body import ATTRIBUTES
 from midstream.dialects.openai.chat_functions import uses_functions
 from midstream.dialects.openai.chat_messages import DIALECT, read_turns
 from midstream.dialects.openai.other_model import adapt_chat
+from midstream.dialects.openai.parts import check_names
 from midstream.dialects.strict_fields import Fields, read_stop
 from midstream.wire.json_text import Json
 
@@ -154,6 +155,8 @@ def _read_stream_options(fields: Fields, lost: Lost) -> bool:
 
 def write_request(conversation: Conversation) -> Written:
     """Write a request. One that was read from this dialect keeps its own words wherever it is unchanged. Raises Inexpressible."""
+    if conversation.dialect not in (DIALECT, ""):
+        check_names(conversation)
     body, dropped = write_body(conversation, DIALECT, ATTRIBUTES, read_conversation)
     before = body_of(conversation, DIALECT) or {}
     if (asked := before.get("model", conversation.model)) != conversation.model:

@@ -19,6 +19,7 @@ from midstream.conversation import (
 )
 from midstream.dialects.body_table import Kept, Lost, body_of, write_body
 from midstream.dialects.openai.other_model import adapt_responses
+from midstream.dialects.openai.parts import check_names
 from midstream.dialects.openai.responses_body import ATTRIBUTES
 from midstream.dialects.openai.responses_items import DIALECT, read_items
 from midstream.dialects.strict_fields import Fields
@@ -125,6 +126,8 @@ def _read_reasoning(fields: Fields, lost: Lost) -> ReasoningSettings | None:
 
 def write_request(conversation: Conversation) -> Written:
     """Write a request. One that was read from this dialect keeps its own words wherever it is unchanged. Raises Inexpressible."""
+    if conversation.dialect not in (DIALECT, ""):
+        check_names(conversation)
     body, dropped = write_body(conversation, DIALECT, ATTRIBUTES, read_conversation)
     before = body_of(conversation, DIALECT) or {}
     if (asked := before.get("model", conversation.model)) != conversation.model:
