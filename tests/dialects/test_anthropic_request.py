@@ -752,7 +752,10 @@ MESSAGES = st.lists(of("user", USERS) | of("assistant", ASSISTANTS) | of("system
 def test_any_conversation_makes_turns_that_anthropic_takes(messages: list[Message], model: str) -> None:
     try:
         said = written(*(messages or [USER]), model=model)
-    except Inexpressible:
+    except Inexpressible as error:
+        if "nothing said behind" in str(error):
+            assert messages[-1].role != "assistant"
+            return
         if messages[-1:] and messages[-1].role == "assistant" and takes_prefill("anthropic_messages", model) is False:
             return
         words = [p for m in messages for p in m.parts if not isinstance(p, TextPart) or p.text.strip()]
@@ -769,4 +772,5 @@ def test_any_conversation_makes_turns_that_anthropic_takes(messages: list[Messag
     assert all(message["content"] for message in said["messages"])
     assert all(block["text"].strip() for block in blocks if block["type"] == "text")
     last = said["messages"][-1]
+    assert last["role"] != "assistant" or messages[-1].role == "assistant"
     assert last["role"] != "assistant" or last["content"][-1].get("text", "x")[-1:] not in (" ", "\n")

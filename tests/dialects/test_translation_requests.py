@@ -14,6 +14,7 @@ from midstream.conversation import (
     MediaPart,
     ReasoningPart,
     TextPart,
+    ToolChoice,
     ToolResultPart,
     ToolUsePart,
     Written,
@@ -33,9 +34,12 @@ from translated import (
     Body,
     again,
     body_of,
+    calls_of,
     path_of,
     read,
+    roles,
     tools_of,
+    turns,
     write,
 )
 
@@ -339,6 +343,60 @@ def test_any_id_of_a_call_is_one_that_the_target_takes(target: str, id_: str) ->
     assert len(set(ids)) == 2
     if target in (CHAT, RESPONSES, ANTHROPIC):
         assert all(re.fullmatch(LIMITS[target], said_id) for said_id in ids)
+
+
+@pytest.mark.parametrize("source", [CHAT, RESPONSES, OLLAMAS])
+@pytest.mark.parametrize("target", [ANTHROPIC, GOOGLE])
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_a_last_word_that_says_nothing_makes_no_prefill_of_the_answer_before_it(
+    source: str, target: str, content: str
+) -> None:
+    said = read(source, body_of(source, **turns(source, ("user", "hi"), ("assistant", "hello"), ("user", content))))
+    if target == GOOGLE and content:
+        assert roles(again(target, write(target, said)))[-1] == ("user", content)
+        return
+    with pytest.raises(Inexpressible, match="nothing said behind the assistant's turn"):
+        write(target, said)
+    begun = read(source, body_of(source, **turns(source, ("user", "hi"), ("user", content))))
+    assert roles(again(target, write(target, begun))) == [("user", "hi")]
+
+
+@pytest.mark.parametrize("target", [ANTHROPIC, GOOGLE])
+def test_a_system_message_at_the_end_makes_no_prefill_of_the_answer_before_it(target: str) -> None:
+    said = read(CHAT, body_of(CHAT, **turns(CHAT, ("user", "hi"), ("assistant", "hello"), ("system", "be brief"))))
+    with pytest.raises(Inexpressible, match="nothing said behind the assistant's turn"):
+        write(target, said)
+
+
+def named(source: str, name: str, how: str) -> Conversation:
+    """A conversation with a tool of this name: offered, called before, or the one to call."""
+    said = read(source, body_of(source, **(calls_of(source) if how == "called" else tools_of(source))))
+    if how == "offered":
+        return replace(said, tools=(replace(said.tools[0], name=name),))
+    if how == "chosen":
+        return replace(said, tool_choice=ToolChoice("named", name))
+    messages = [
+        replace(m, parts=tuple(replace(p, name=name) if isinstance(p, ToolUsePart) else p for p in m.parts))
+        for m in said.messages
+    ]
+    return replace(said, messages=tuple(messages))
+
+
+@pytest.mark.parametrize("how", ["offered", "called", "chosen"])
+@pytest.mark.parametrize("name", ["weather.get:v1", "m" * 65])
+@pytest.mark.parametrize("target", [CHAT, RESPONSES])
+def test_a_tools_name_that_openai_refuses_rules_its_models_out(target: str, name: str, how: str) -> None:
+    for source in (CHAT, RESPONSES, ANTHROPIC, GOOGLE):
+        said = named(source, name, how)
+        if source == target:
+            assert name in str(write(target, said).body)
+            continue
+        for model in ("gpt-4.1", "openai/o3", "ft:gpt-4o:org"):
+            with pytest.raises(Inexpressible, match="a tool's name"):
+                write(target, said, model)
+        for model in ("qwen3", "openai/gpt-oss-120b"):
+            assert name in str(write(target, said, model).body)
+        assert "m" * 64 in str(write(target, named(source, "m" * 64, how)).body)
 
 
 def renamed(conversation: Conversation, old: str, new: str) -> Conversation:

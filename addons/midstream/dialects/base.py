@@ -138,6 +138,8 @@ class Dialect:
     finish_reasons: the provider's word → OpenAI's (`stop`, `length`, `tool_calls`, `content_filter`).
     read_conversation: (path, JSON body) → the request in no provider's words. Raises ValueError naming the field that is wrong.
     write_request: the reverse, for a target of this dialect. Raises Inexpressible.
+    adapt: (JSON body, model that has answered so far, model to ask) → the body less what that model is known to refuse, and the
+        names of what is left out; all else stays as it is. Raises Inexpressible. None: no model's likes are known.
     encoder: a new encoder for one streamed answer to a client of this dialect.
     write_answer: the events of a whole answer → its JSON. Raises Unwritable: half an answer is none.
     resume: (options, events, decoder) → an encoder that goes on behind frames that the provider itself wrote, and that meant
@@ -169,6 +171,7 @@ class Dialect:
     object_lines: bool = False
     read_conversation: Callable[[str, Json], Conversation] | None = None
     write_request: Callable[[Conversation], Written] | None = None
+    adapt: Callable[[Json, str, str], tuple[Json, tuple[str, ...]]] | None = None
     encoder: Callable[[AnswerOptions], Encoder] | None = None
     write_answer: Callable[[Sequence[Event], AnswerOptions], Json] | None = None
     resume: Callable[[AnswerOptions, Sequence[Event], Decoder | None], Encoder] | None = None

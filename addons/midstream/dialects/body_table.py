@@ -65,11 +65,13 @@ class Lost(dict[str, object]):
 class Kept(dict[str, Any]):
     """A Conversation's `extras`, with the body it was read from: written again for its own dialect, every part of the
     conversation that is still as it was is said in the client's own words (`developer` or `system`, `max_completion_tokens`
-    or `max_tokens`, a message's `name`, a part nobody here knows). Another dialect sees the extras alone."""
+    or `max_tokens`, a message's `name`, a part nobody here knows). Another dialect sees the extras alone. model: the one asked
+    for, where the body does not say it."""
 
-    def __init__(self, extras: Json, body: Json) -> None:
+    def __init__(self, extras: Json, body: Json, model: str = "") -> None:
         super().__init__(extras)
         self.body = body
+        self.model = model
 
 
 @dataclass(slots=True)
@@ -173,17 +175,26 @@ def _means_nothing(name: str, value: Any) -> bool:
     return name in _BINDING and value in ("", [], False)
 
 
+def check_end(conversation: Conversation, *, assistants: bool) -> None:
+    """Raises Inexpressible where the last turn as it is written is the assistant's (assistants), and that of the conversation is
+    another's that says nothing there: an answer that is over would be gone on with."""
+    if assistants and conversation.messages[-1].role != "assistant":
+        raise Inexpressible("nothing said behind the assistant's turn")
+
+
 def _check_prefill(conversation: Conversation, dialect: str) -> None:
     """An answer begun by the client is not the same when it is begun anew: raises Inexpressible where the target would refuse to
     go on with it, or would take it for a turn that is over while the client's own dialect does not."""
+    if conversation.dialect in _CONTINUE or dialect in _CONTINUE:
+        check_begun(conversation, dialect)
+
+
+def check_begun(conversation: Conversation, dialect: str) -> None:
+    """Raises Inexpressible where the answer is begun, and the model is known not to go on with it."""
     last = conversation.messages[-1] if conversation.messages else None
-    if (
-        last is None
-        or last.role != "assistant"
-        or not any(isinstance(p, TextPart) and p.text.strip() for p in last.parts)
-    ):
+    if last is None or last.role != "assistant":
         return
-    begun = conversation.dialect in _CONTINUE or dialect in _CONTINUE
+    begun = any(isinstance(part, TextPart) and part.text.strip() for part in last.parts)
     if begun and takes_prefill(dialect, conversation.model) is False:
         raise Inexpressible("a prefill")
 

@@ -66,7 +66,7 @@ PROVIDERS: Mapping[str, Prefill] = {
 
 _BY_MAKER = frozenset(("anthropic_messages", "gemini", "bedrock_converse", "bedrock_invoke"))
 _NEVER = frozenset(("openai_responses", "openai_realtime", "gemini_live", "gemini_interactions"))
-_OPENAIS = re.compile(r"(^|/)(gpt-(?!oss)|chatgpt-|o\d(-|$)|ft:gpt-)")
+OPENAIS = re.compile(r"(^|/)(gpt-(?!oss)|chatgpt-|o\d(-|$)|ft:gpt-)")
 _GEMINI_TAKES = re.compile(r"gemini-(?:pro|1|1\.\d|2|2\.\d|3|3\.[0-4]|3\.5(?!-flash-lite))(?:-(?!latest)|$)")
 
 
@@ -108,4 +108,4 @@ def _of_model(model: str) -> bool | None:
         return known.version < (4, 6)
     if "gemini-" in name:
         return bool(_GEMINI_TAKES.search(name))
-    return False if _OPENAIS.search(name) else None
+    return False if OPENAIS.search(name) else None

@@ -85,13 +85,14 @@ class NativeSink:
 
     async def begin(self, prepared: Prepared, head: Head, decoder: AnswerDecoder) -> None:
         self._model = prepared.model or self._model
+        self._dropped = prepared.dropped
         if prepared.own:
             self._decoder = decoder
             named = {k.lower(): v for k, v in head.headers}
             self._encoded = named.get(b"content-encoding", b"") not in (b"", b"identity")
             await self._out.begin(self._rerouted(prepared, head), keepalive_of(self._ask, head))
             return
-        self._served, self._dropped = prepared.target, prepared.dropped
+        self._served = prepared.target
         if self._ask.stream:
             self._encoder = self._new_encoder()
             self._framing = framing = Framing(self._ask.dialect.framing(self._ask.path, self._fields()))

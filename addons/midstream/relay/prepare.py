@@ -51,7 +51,7 @@ class Prepared:
     """A request ready to be sent.
 
     dialect: of the answer. model: as the provider is asked for it. own: the answer is one to the client's own request, in its
-    own dialect and form. dropped: what the target's dialect could not say.
+    own dialect and form. dropped: what the target's dialect cannot say, or its model refuses.
     """
 
     provider: str
@@ -91,10 +91,12 @@ def prepare(
         )
     if dialect is not ask.dialect or conversation is not None:
         return _written(ask, target, provider, dialect, prices, conversation, prefilled=prefilled)
+    dropped: tuple[str, ...] = ()
     if target.provider == ask.provider and target.model == ask.model and ask.sent is not None:
         request = _own_credential(ask.sent, provider, dialect)
     else:
-        request = _renamed(ask, target, provider, dialect)
+        body, dropped = _adapted(ask, target, dialect)
+        request = _renamed(ask, target, provider, dialect, body)
     return Prepared(
         provider=target.provider,
         prices=provider.prices if provider else prices,
@@ -102,6 +104,7 @@ def prepare(
         model=target.model,
         request=request,
         own=True,
+        dropped=dropped,
     )
 
 
@@ -185,9 +188,24 @@ def _request(
     )
 
 
-def _renamed(ask: Ask, target: Target, provider: ProviderConfig | None, dialect: Dialect) -> UpstreamRequest:
-    """The client's own words, at another address or for another model."""
+def _adapted(ask: Ask, target: Target, dialect: Dialect) -> tuple[bytes, tuple[str, ...]]:
+    """The client's own words, for another model less what that is known to refuse. Who has answered so far is the first target,
+    whatever name the client has for it."""
     body = renamed_body(ask.body, ask.model, target.model)
+    if target.model == ask.model or dialect.adapt is None:
+        return body, ()
+    fields = registry.fields(body)
+    try:
+        said, dropped = dialect.adapt(fields, next(iter(ask.targets), target).model, target.model)
+    except Inexpressible as error:
+        raise RuledOut(Refusal(400, f"{target.provider} cannot be asked this: {error}")) from None
+    return (body if said == fields else dump_json(said).encode()), dropped
+
+
+def _renamed(
+    ask: Ask, target: Target, provider: ProviderConfig | None, dialect: Dialect, body: bytes
+) -> UpstreamRequest:
+    """The client's own words, at another address or for another model."""
     if target.provider == ask.provider and ask.sent is not None:
         url = renamed_path(ask.sent.url, ask.model, target.model)
         return _own_credential(_decoded(replace(ask.sent, url=url, body=body)), provider, dialect)

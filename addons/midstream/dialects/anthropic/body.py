@@ -144,7 +144,7 @@ def _write_choices(conversation: Conversation, body: Json, dropped: set[str]) ->
         raise Inexpressible("several choices")
 
 
-def _write_reasoning(conversation: Conversation, body: Json, dropped: set[str]) -> None:
+def write_reasoning(conversation: Conversation, body: Json, dropped: set[str]) -> None:
     thinking, effort = thinking_of(conversation, dropped)
     if thinking:
         body["thinking"] = thinking
@@ -200,26 +200,18 @@ def _leave_out(name: str) -> Attribute:
     return Attribute((name,), (), write)
 
 
-_TOOL_CHOICE = Attribute(("tool_choice", "parallel_tool_calls"), ("tool_choice",), _write_tool_choice)
-_TOKENS = Attribute(("max_tokens",), ("max_tokens",), _write_max_tokens)
-_SAMPLING = Attribute(("temperature", "top_p", "top_k"), ("temperature", "top_p", "top_k"), _write_sampling)
-_REASONING = Attribute(("reasoning",), ("thinking",), _write_reasoning)
-
-MODEL_BOUND = (_TOOL_CHOICE, _TOKENS, _SAMPLING, _REASONING)
-"""What another model may take otherwise, or refuse."""
-
 ATTRIBUTES = (
     Attribute(("messages",), ("messages",), _write_messages),
     Attribute(("tools",), ("tools",), _write_tools),
-    _TOOL_CHOICE,
-    _TOKENS,
-    _SAMPLING,
+    Attribute(("tool_choice", "parallel_tool_calls"), ("tool_choice",), _write_tool_choice),
+    Attribute(("max_tokens",), ("max_tokens",), _write_max_tokens),
+    Attribute(("temperature", "top_p", "top_k"), ("temperature", "top_p", "top_k"), _write_sampling),
     Attribute(("stop",), ("stop_sequences",), _write_stop),
     _leave_out("seed"),
     _leave_out("presence_penalty"),
     _leave_out("frequency_penalty"),
     Attribute(("choices",), (), _write_choices),
-    _REASONING,
+    Attribute(("reasoning",), ("thinking",), write_reasoning),
     Attribute(("output_format",), ("output_format",), _write_format),
     Attribute(("user",), (), _write_user),
     Attribute(("stream",), ("stream",), _write_stream),

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from midstream.dialects.anthropic.answer import MessagesEncoder, write_answer, write_error
 from midstream.dialects.anthropic.blocks import Blocks
-from midstream.dialects.anthropic.request import read_conversation, write_request
+from midstream.dialects.anthropic.request import adapt, read_conversation, write_request
 from midstream.dialects.anthropic.resume import resume
 from midstream.dialects.anthropic.words import write_failure
 from midstream.dialects.arguments import arguments_text
@@ -249,6 +249,7 @@ ANTHROPIC_MESSAGES = Dialect(
     keepalive=PING,
     read_conversation=read_conversation,
     write_request=write_request,
+    adapt=adapt,
     encoder=MessagesEncoder,
     write_answer=write_answer,
     resume=_resume,

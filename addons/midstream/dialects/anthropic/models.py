@@ -62,6 +62,11 @@ class Claude:
         return "adaptive" if self.version >= (4, 6) else "budget"
 
     @property
+    def takes_budgets(self) -> bool:
+        """Whether it takes a budget for its thinking; 4.6 does still."""
+        return not self.known or (3, 7) <= self.version < (4, 7)
+
+    @property
     def unthinking(self) -> str | None:
         """The `thinking.type` that keeps it from thinking; "": it does so unasked; None: nothing does."""
         if self.family in _ALWAYS_THINK or self.version == _NEWEST:
@@ -74,7 +79,9 @@ class Claude:
 
     @property
     def efforts(self) -> tuple[str, ...]:
-        """The efforts that a model of adaptive thinking takes."""
+        """The efforts that it takes; Opus 4.5 was the first, and thinks with a budget."""
+        if self.thinking != "adaptive":
+            return ("low", "medium", "high") if (self.family, self.version) == ("opus", (4, 5)) else ()
         return ("low", "medium", "high", "max") if self.version < (4, 7) else ("low", "medium", "high", "xhigh", "max")
 
     @property

@@ -11,12 +11,13 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from midstream.conversation import Conversation, Inexpressible, Message, OutputFormat, Tool, ToolChoice, Written
-from midstream.dialects.anthropic.body import ATTRIBUTES, MODEL_BOUND
+from midstream.dialects.anthropic.body import ATTRIBUTES
 from midstream.dialects.anthropic.content import is_paused, read_system, read_turns
 from midstream.dialects.anthropic.models import claude
+from midstream.dialects.anthropic.other_model import say_anew
 from midstream.dialects.anthropic.thinking import DIALECT, read_reasoning, tokens_of
 from midstream.dialects.anthropic.writing import without_thoughts
-from midstream.dialects.body_table import Kept, Lost, body_of, write_body
+from midstream.dialects.body_table import Kept, Lost, body_of, check_begun, write_body
 from midstream.dialects.strict_fields import Fields, read_stop
 from midstream.wire.json_text import Json
 
@@ -147,11 +148,10 @@ def write_request(conversation: Conversation) -> Written:
     if not body.get("messages"):
         raise Inexpressible("a conversation without words")
     before = body_of(conversation, DIALECT)
-    other = before is not None and before.get("model", conversation.model) != conversation.model
-    if other:
-        _adapt(replace(conversation, dialect=""), body, dropped)
-    if before is not None and claude(conversation.model).known:
-        body["messages"] = without_thoughts(body["messages"], every=other)
+    if before is not None and before.get("model", conversation.model) != conversation.model:
+        body = say_anew(_read(body), body, str(before["model"] or ""), dropped)
+    elif before is not None and claude(conversation.model).known:
+        body["messages"] = without_thoughts(body["messages"], every=False)
     body.setdefault("max_tokens", tokens_of(conversation))
     path = "/v1/messages"
     if vertex:
@@ -160,9 +160,14 @@ def write_request(conversation: Conversation) -> Written:
     return Written(path, body, tuple(sorted(dropped)))
 
 
-def _adapt(conversation: Conversation, body: Json, dropped: set[str]) -> None:
-    """Say anew, for another model of Anthropic's, what one takes and another does not."""
-    for attribute in MODEL_BOUND:
-        for key in attribute.keys:
-            body.pop(key, None)
-        attribute.write(conversation, body, dropped)
+def adapt(body: Json, asked: str, model: str) -> tuple[Json, tuple[str, ...]]:
+    """Return the body for a model, less what it is known to refuse, and what that leaves out. asked: whose thoughts are in it. A
+    body that cannot be read stays as it is: its provider says what is wrong. Raises Inexpressible."""
+    try:
+        conversation = replace(_read(body, model), model=model)
+    except ValueError:
+        return body, ()
+    check_begun(conversation, DIALECT)
+    dropped = set[str]()
+    said = say_anew(conversation, body, asked, dropped)
+    return said, tuple(sorted(dropped))

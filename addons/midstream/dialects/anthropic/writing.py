@@ -19,6 +19,7 @@ from midstream.conversation import (
 )
 from midstream.dialects.anthropic.models import claude
 from midstream.dialects.anthropic.thinking import DIALECT
+from midstream.dialects.body_table import check_end
 from midstream.dialects.call_names import arguments_object
 from midstream.dialects.media_types import media_type
 from midstream.dialects.openai.parts import file_text, media_url
@@ -190,6 +191,7 @@ def write_all(conversation: Conversation, dropped: set[str]) -> tuple[list[Json]
     if said[0]["role"] == "assistant":
         dropped.add("the assistant's turn as the first")
         said.insert(0, {"role": "user", "content": [{"type": "text", "text": FIRST_WORDS}]})
+    check_end(conversation, assistants=said[-1]["role"] == "assistant")
     return system, said
 
 

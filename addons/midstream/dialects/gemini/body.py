@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from midstream.conversation import Conversation, Inexpressible
-from midstream.dialects.body_table import Attribute, Lost, body_of
+from midstream.dialects.body_table import Attribute, Lost, body_of, check_end
 from midstream.dialects.gemini.contents import DIALECT, turns_of
 from midstream.dialects.gemini.fields import ProtoFields
 from midstream.dialects.gemini.thinking import generation, write_thinking
@@ -39,6 +39,8 @@ def _write_messages(conversation: Conversation, body: Json, dropped: set[str]) -
         writer.write(message, raw)
     if not writer.contents:  # Gemini answers a user's words only
         writer.contents, writer.system = [{"role": "user", "parts": writer.system or [{"text": ""}]}], []
+    if before is None:
+        check_end(conversation, assistants=writer.contents[-1]["role"] == "model")
     if writer.system:
         body["systemInstruction"] = {"parts": writer.system}
     body["contents"] = writer.contents

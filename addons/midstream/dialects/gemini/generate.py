@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote
 from midstream.dialects.base import TRUNCATED, AnswerOptions, Decoder, Dialect, RequestFacts
 from midstream.dialects.gemini.answer import GeminiEncoder, write_answer
 from midstream.dialects.gemini.parts import Parts, prompt_texts, read_usage
-from midstream.dialects.gemini.request import read_conversation, write_request
+from midstream.dialects.gemini.request import adapt, read_conversation, write_request
 from midstream.dialects.gemini.resume import resume
 from midstream.dialects.gemini.words import write_error, write_failure
 from midstream.events import END, OPAQUE, End, Event, Failure, Finish, Malformed, Start
@@ -213,6 +213,7 @@ GEMINI = Dialect(
     },
     read_conversation=read_conversation,
     write_request=write_request,
+    adapt=adapt,
     encoder=GeminiEncoder,
     write_answer=write_answer,
     resume=_resume,

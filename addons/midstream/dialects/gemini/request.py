@@ -11,10 +11,11 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from midstream.conversation import Conversation, OutputFormat, ReasoningSettings, Tool, ToolChoice, Written
-from midstream.dialects.body_table import Kept, Lost, body_of, write_body
+from midstream.dialects.body_table import Kept, Lost, body_of, check_begun, write_body
 from midstream.dialects.gemini.body import ATTRIBUTES
 from midstream.dialects.gemini.contents import DIALECT, turns_of
 from midstream.dialects.gemini.fields import ProtoFields
+from midstream.dialects.gemini.other_model import say_anew
 from midstream.dialects.gemini.schema import json_schema
 from midstream.dialects.strict_fields import read_stop
 from midstream.wire.json_text import Json, as_dict
@@ -44,7 +45,9 @@ def read_conversation(path: str, body: Json) -> Conversation:
         if inner is None:
             raise ValueError("request is missing: it must be an object")
         said = _read(outer.needed("model"), as_dict(outer.any("request")), stream=match[1] == _STREAMS)
-        return replace(said, extras=Kept({**said.extras, "request": outer.rest()}, as_dict(outer.any("request"))))
+        return replace(
+            said, extras=Kept({**said.extras, "request": outer.rest()}, as_dict(outer.any("request")), said.model)
+        )
     if (match := _MODEL.search(path)) is None:
         raise ValueError("the path must end in /models/{model}:generateContent or :streamGenerateContent")
     name = unquote(match[2])
@@ -78,7 +81,7 @@ def _read(model: str, body: Json, *, stream: bool) -> Conversation:
         dialect=DIALECT,
     )
     lost.note("generationConfig", config)
-    return replace(conversation, extras=Kept({**fields.rest(), **lost}, body))
+    return replace(conversation, extras=Kept({**fields.rest(), **lost}, body, model))
 
 
 def _read_choices(config: ProtoFields) -> int:
@@ -171,7 +174,7 @@ def write_request(conversation: Conversation) -> Written:
     outer = extras.get("request") if conversation.dialect == DIALECT else None
     if isinstance(outer, dict):
         inner = {key: value for key, value in extras.items() if key != "request"}
-        kept = Kept(inner, extras.body) if isinstance(extras, Kept) else inner
+        kept = Kept(inner, extras.body, extras.model) if isinstance(extras, Kept) else inner
         body, dropped = _write(replace(conversation, extras=kept))
         whole = {**outer, "model": conversation.model, "request": body}
         return Written(f"/v1internal:{verb}", whole, tuple(sorted(dropped)))
@@ -183,6 +186,20 @@ def write_request(conversation: Conversation) -> Written:
     return Written(f"/{collection}{quote(name, safe='/@')}:{verb}", body, tuple(sorted(dropped)))
 
 
+def adapt(body: Json, asked: str, model: str) -> tuple[Json, tuple[str, ...]]:
+    """Return the body for a model, less what it is known to refuse, and what that leaves out. A body that cannot be read stays as
+    it is: its provider says what is wrong. Raises Inexpressible."""
+    inner = as_dict(body.get("request")) or body  # Code Assist's
+    try:
+        conversation = _read(model, inner, stream=True)
+    except ValueError:
+        return body, ()
+    check_begun(conversation, DIALECT)
+    dropped = set[str]()
+    said = say_anew(conversation, inner, dropped)
+    return (said if inner is body else {**body, "request": said}), tuple(sorted(dropped))
+
+
 def _write(conversation: Conversation) -> tuple[Json, set[str]]:
     def read(_: str, body: Json) -> Conversation:
         return _read(conversation.model, body, stream=conversation.stream)
@@ -191,5 +208,11 @@ def _write(conversation: Conversation) -> tuple[Json, set[str]]:
     if conversation.dialect == DIALECT and not body_of(conversation, DIALECT):
         for attribute in ATTRIBUTES:  # extras too are said there
             attribute.write(conversation, body, dropped)
+    if (
+        isinstance(kept := conversation.extras, Kept)
+        and kept.model != conversation.model
+        and conversation.dialect == DIALECT
+    ):
+        body = say_anew(_read(conversation.model, body, stream=True), body, dropped)
     body.pop("model", None)  # it is in the path
     return body, dropped

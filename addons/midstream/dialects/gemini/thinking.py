@@ -32,6 +32,17 @@ def generation(model: str) -> Generation:
     return "none" if _NONE.search(model) else "budget" if _BUDGET.search(model) else "level"
 
 
+def refuses(settings: ReasoningSettings, model: str) -> bool:
+    """Whether a model is known to refuse Gemini's own settings as they are: one without thoughts any, one that takes a budget a
+    level, or a budget beyond its own. From 3 on a budget is still taken."""
+    kind = generation(model)
+    if kind == "budget":
+        return bool(settings.effort) or (
+            settings.budget is not None and settings.budget != _fitting(settings.budget, model)
+        )
+    return kind == "none"
+
+
 def write_thinking(settings: ReasoningSettings, model: str, *, own: bool, dropped: set[str]) -> Json:
     """Return the thinkingConfig. own: these are Gemini's own settings, so that what the model does not refuse stays as it is."""
     kind = generation(model)

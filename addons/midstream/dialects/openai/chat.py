@@ -15,6 +15,7 @@ from midstream.dialects.openai.chat_functions import whole_with_functions, with_
 from midstream.dialects.openai.chat_request import model_of, read_conversation, write_request
 from midstream.dialects.openai.chat_resume import resume
 from midstream.dialects.openai.chunks import Choice, ChunkDecoder
+from midstream.dialects.openai.other_model import adapt_chat
 from midstream.events import Event, Media, Reasoning, Refusal, Text
 from midstream.wire.json_text import Json, as_dict, as_list, as_str
 
@@ -191,6 +192,7 @@ OPENAI_CHAT = Dialect(
     finish_reasons=FINISH_REASONS,
     read_conversation=read_conversation,
     write_request=write_request,
+    adapt=adapt_chat,
     encoder=with_functions(ChatEncoder),
     write_answer=whole_with_functions(write_answer),
     resume=resume,

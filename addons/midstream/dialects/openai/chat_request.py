@@ -10,10 +10,12 @@ from typing import Literal
 from urllib.parse import unquote
 
 from midstream.conversation import Conversation, OutputFormat, ReasoningSettings, Tool, ToolChoice, Written
-from midstream.dialects.body_table import Kept, Lost, write_body
+from midstream.dialects.body_table import Kept, Lost, body_of, write_body
 from midstream.dialects.openai.chat_body import ATTRIBUTES
 from midstream.dialects.openai.chat_functions import uses_functions
 from midstream.dialects.openai.chat_messages import DIALECT, read_turns
+from midstream.dialects.openai.other_model import adapt_chat
+from midstream.dialects.openai.parts import check_names
 from midstream.dialects.strict_fields import Fields, read_stop
 from midstream.wire.json_text import Json
 
@@ -153,5 +155,11 @@ def _read_stream_options(fields: Fields, lost: Lost) -> bool:
 
 def write_request(conversation: Conversation) -> Written:
     """Write a request. One that was read from this dialect keeps its own words wherever it is unchanged. Raises Inexpressible."""
+    if conversation.dialect not in (DIALECT, ""):
+        check_names(conversation)
     body, dropped = write_body(conversation, DIALECT, ATTRIBUTES, read_conversation)
+    before = body_of(conversation, DIALECT) or {}
+    if (asked := before.get("model", conversation.model)) != conversation.model:
+        body, more = adapt_chat(body, asked, conversation.model)
+        dropped |= {*more}
     return Written("/chat/completions", body, tuple(sorted(dropped)))

@@ -24,6 +24,13 @@ _BY_MODEL = (
 )
 """The first that matches; any other model is taken for one of the o series, or of its kind."""
 
+_O_SERIES = re.compile(r"(^|/)o\d")
+
+
+def is_known(model: str) -> bool:
+    """Whether it is known which efforts a model takes."""
+    return any(pattern.search(model) for pattern in (NO_REASONING, _O_SERIES, *(pattern for pattern, _ in _BY_MODEL)))
+
 
 def effort(reasoning: ReasoningSettings, model: str, dropped: set[str], *, own: bool) -> str:
     """OpenAI's word for how much to think, the nearest that the model takes; "" where there is none. own: these are OpenAI's own

@@ -8,12 +8,14 @@ from binascii import Error as Base64Error
 from hashlib import sha256
 
 from midstream.conversation import (
+    Conversation,
     Inexpressible,
     MediaPart,
     TextPart,
     ToolResultPart,
     ToolUsePart,
 )
+from midstream.dialects.prefill import OPENAIS
 from midstream.wire.json_text import Json
 
 CALL_ID_LIMIT = 40
@@ -26,6 +28,10 @@ https://platform.openai.com/docs/guides/reasoning"""
 
 _GOOGLES = "https://generativelanguage.googleapis.com/"
 """Where files are that were uploaded to Gemini: nobody else may read them."""
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""https://platform.openai.com/docs/api-reference/chat/create: "a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum
+length of 64"."""
 
 _AUDIO_TYPES = {"mp3": "audio/mpeg"}
 _AUDIO_FORMATS = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "wave": "wav", "x-wav": "wav", "vnd.wave": "wav"}
@@ -78,6 +84,18 @@ def file_text(media: MediaPart) -> str | None:
         return b64decode(media.data, validate=True).decode()
     except (Base64Error, UnicodeDecodeError):
         return None
+
+
+def check_names(conversation: Conversation) -> None:
+    """Raises Inexpressible for a tool's name that OpenAI's own models refuse: another one the client would not know. Other
+    servers behind these APIs take more, or it is not known what."""
+    if not OPENAIS.search(conversation.model):
+        return
+    choice = conversation.tool_choice
+    names = [tool.name for tool in conversation.tools] + ([choice.name] if choice and choice.mode == "named" else [])
+    names += [part.name for message in conversation.messages for part in message.parts if isinstance(part, ToolUsePart)]
+    if not all(_TOOL_NAME.fullmatch(name) for name in names):
+        raise Inexpressible("a tool's name of over 64 characters, or of others than letters, digits, _ and -")
 
 
 class CallIds:

@@ -15,6 +15,7 @@ from midstream.dialects.base import TRUNCATED, AnswerOptions, Decoder, Dialect, 
 from midstream.dialects.openai.background import read_on
 from midstream.dialects.openai.chat_answer import write_error
 from midstream.dialects.openai.items import Items, read_failure, read_usage
+from midstream.dialects.openai.other_model import adapt_responses
 from midstream.dialects.openai.responses_answer import ResponsesEncoder, write_answer
 from midstream.dialects.openai.responses_request import read_conversation, write_request
 from midstream.dialects.openai.responses_resume import resume
@@ -216,6 +217,7 @@ OPENAI_RESPONSES = Dialect(
     },
     read_conversation=read_conversation,
     write_request=write_request,
+    adapt=adapt_responses,
     encoder=ResponsesEncoder,
     write_answer=write_answer,
     resume=_resume,

@@ -17,7 +17,9 @@ from midstream.conversation import (
     ToolChoice,
     Written,
 )
-from midstream.dialects.body_table import Kept, Lost, write_body
+from midstream.dialects.body_table import Kept, Lost, body_of, write_body
+from midstream.dialects.openai.other_model import adapt_responses
+from midstream.dialects.openai.parts import check_names
 from midstream.dialects.openai.responses_body import ATTRIBUTES
 from midstream.dialects.openai.responses_items import DIALECT, read_items
 from midstream.dialects.strict_fields import Fields
@@ -61,7 +63,7 @@ def _read_messages(fields: Fields, lost: Lost) -> tuple[Message, ...]:
     if not turns and not any(fields.json.get(key) for key in _ELSEWHERE):
         raise ValueError("input is missing: it must be a string or an array of at least one item")
     system = (Message("system", (TextPart(instructions),)),) if instructions else ()
-    return (*system, *(turn.message() for turn in turns if turn.parts))
+    return (*system, *(turn.message() for turn in turns if turn.parts or turn.role == "user"))
 
 
 def _read_tools(fields: Fields, lost: Lost) -> tuple[Tool, ...]:
@@ -124,7 +126,13 @@ def _read_reasoning(fields: Fields, lost: Lost) -> ReasoningSettings | None:
 
 def write_request(conversation: Conversation) -> Written:
     """Write a request. One that was read from this dialect keeps its own words wherever it is unchanged. Raises Inexpressible."""
+    if conversation.dialect not in (DIALECT, ""):
+        check_names(conversation)
     body, dropped = write_body(conversation, DIALECT, ATTRIBUTES, read_conversation)
+    before = body_of(conversation, DIALECT) or {}
+    if (asked := before.get("model", conversation.model)) != conversation.model:
+        body, more = adapt_responses(body, asked, conversation.model)
+        dropped |= {*more}
     if conversation.dialect not in (DIALECT, ""):
         body["store"] = False  # no other API keeps what it is told, so none of their clients asked for that
     return Written("/responses", body, tuple(sorted(dropped)))
