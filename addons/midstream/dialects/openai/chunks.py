@@ -9,6 +9,7 @@ from typing import Any
 from midstream.dialects.base import TRUNCATED
 from midstream.dialects.openai.tool_calls import ToolCalls
 from midstream.dialects.template import TextTemplate
+from midstream.dialects.token_counts import count
 from midstream.events import END, OPAQUE, Event, Failure, Finish, Malformed, Start, Usage
 from midstream.wire import Frame
 from midstream.wire.json_text import Json, as_dict, as_int, as_list, as_str, parse_json
@@ -18,9 +19,6 @@ CHOICE_LIMIT = 128
 
 REASON_LIMIT = 256
 """Characters of a finish reason that are kept."""
-
-TOKEN_LIMIT = 2**53
-"""No token count reaches it; a larger number is an attack on whoever stores it (SQLite's integers end at 2**63)."""
 
 NO_MESSAGE = "the provider reported an error without a message"
 
@@ -221,33 +219,26 @@ def find_usage(chunk: Json) -> Usage | None:
 def read_usage(usage: Json) -> Usage:
     """Return OpenAI's usage object, and its relatives', as a Usage."""
     prompt, completion = as_dict(usage.get("prompt_tokens_details")), as_dict(usage.get("completion_tokens_details"))
-    cached = _first(
+    cached = count(
         prompt.get("cached_tokens"),
         usage.get("prompt_cache_hit_tokens"),  # DeepSeek
         usage.get("cached_tokens"),  # Moonshot, Together
         usage.get("cache_read_input_tokens"),  # Doubleword
     )
-    written = _first(
+    written = count(
         prompt.get("cache_write_tokens"),  # OpenRouter
         prompt.get("cache_creation_input_tokens"),  # Alibaba
         usage.get("cache_creation_input_tokens"),
     )
-    reasoning = _first(completion.get("reasoning_tokens"), usage.get("reasoning_tokens"))
-    input_ = _first(usage.get("prompt_tokens"), usage.get("input_tokens"))
-    output = _first(usage.get("completion_tokens"), usage.get("output_tokens"))
-    total = _first(usage.get("total_tokens"))
+    reasoning = count(completion.get("reasoning_tokens"), usage.get("reasoning_tokens"))
+    input_ = count(usage.get("prompt_tokens"), usage.get("input_tokens"))
+    output = count(usage.get("completion_tokens"), usage.get("output_tokens"))
+    total = count(usage.get("total_tokens"))
     if total is not None and input_ is not None and output is not None and total > input_ + output:
         surplus = total - input_ - output
-        audio = _first(prompt.get("audio_tokens"))
+        audio = count(prompt.get("audio_tokens"))
         if surplus != reasoning and surplus in (audio, cached, (cached or 0) + (written or 0)):
             input_ += surplus  # Mistral's audio is not in its prompt_tokens
         else:
             output += surplus  # nor xAI's reasoning, nor Gemini's (which it names nowhere), in completion_tokens
     return Usage(input_, output, cached, written, reasoning, usage)
-
-
-def _first(*values: Any) -> int | None:
-    for value in values:
-        if value is not None and (n := as_int(value)) is not None and 0 <= n < TOKEN_LIMIT:
-            return n
-    return None
